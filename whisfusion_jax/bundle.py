@@ -1,0 +1,158 @@
+"""A bundle: the directory that conversion and training write and everything else loads.
+
+    config.json      sizes, token rules, where the weights came from
+    tokenizer.json   Hugging Face `tokenizers`
+    params/          the weights, an Orbax checkpoint
+    memory/          the padding memory, another; absent if there is none
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from flax import nnx
+from jax.typing import DTypeLike
+
+from whisfusion_jax.config import BundleConfig, WhisperConfig
+from whisfusion_jax.errors import BundleError, WhisfusionError
+from whisfusion_jax.models.padding_memory import PaddingMemory, abstract_memory
+from whisfusion_jax.models.whisper import Whisper
+from whisfusion_jax.storage import Tensor, load_tensors, save_tensors
+from whisfusion_jax.text.tokenizer import WhisperTokenizer
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle; weights are read when asked for."""
+
+    path: epath.Path
+    config: BundleConfig
+
+    @classmethod
+    def open(cls, path: epath.PathLike) -> "Bundle":
+        """Read a bundle's config, from local disk or a bucket (`gs://`).
+
+        Raises:
+            BundleError: the directory is no bundle, or of a format this release doesn't read.
+        """
+        path = epath.Path(path)
+        if not path.is_dir():
+            raise BundleError(f"{path}: no such bundle directory")
+        try:
+            config = BundleConfig.from_dict(json.loads((path / "config.json").read_text()))
+        except FileNotFoundError:
+            raise BundleError(f"{path}: no bundle, it has no config.json") from None
+        except (ValueError, TypeError, AttributeError) as error:
+            hint = " (a checkpoint of another format? convert it first)"
+            reason = str(error) + ("" if isinstance(error, WhisfusionError) else hint)
+            raise BundleError(f"{path}/config.json: {reason}") from None
+        return cls(path, config)
+
+    @cached_property
+    def tokenizer(self) -> WhisperTokenizer:
+        return WhisperTokenizer(self.path / "tokenizer.json")
+
+    def load_whisper(self, dtype: DTypeLike = jnp.float32) -> Whisper:
+        """The model with its weights in `dtype`, on the first device."""
+        graph, state = nnx.split(abstract_whisper(self.config.model))
+        targets = {
+            name: jax.ShapeDtypeStruct(variable.shape, jnp.dtype(dtype))
+            for name, variable in named_variables(state).items()
+        }
+        loaded = load_tensors(self.path / "params", targets)
+        for name, variable in named_variables(state).items():
+            variable.set_value(loaded[name])
+        return nnx.merge(graph, state)
+
+    def load_memory(self) -> PaddingMemory | None:
+        """The padding memory in float32; None if the bundle has none."""
+        if self.config.memory is None:
+            return None
+        shapes = abstract_memory(self.config.model, self.config.memory)
+        targets = {name: getattr(shapes, name) for name in _MEMORY_TENSORS}
+        return PaddingMemory(
+            **load_tensors(self.path / "memory", targets), config=self.config.memory
+        )
+
+    def with_memory(self, memory: PaddingMemory) -> "Bundle":
+        """Store a padding memory in the bundle, in place of any it had."""
+        aside = self.path / ".memory.partial"
+        aside.rmtree(missing_ok=True)
+        tensors = {name: Tensor.of(np.asarray(getattr(memory, name))) for name in _MEMORY_TENSORS}
+        save_tensors(aside, tensors)
+        (self.path / "memory").rmtree(missing_ok=True)
+        aside.rename(self.path / "memory")
+        config = dataclasses.replace(self.config, memory=memory.config)
+        _write_config(self.path, config)
+        return Bundle(self.path, config)
+
+
+_MEMORY_TENSORS = ("keys", "values", "states")
+
+
+def abstract_whisper(config: WhisperConfig) -> Whisper:
+    """The model's structure and shapes, without any weights."""
+    return nnx.eval_shape(lambda: Whisper(config, rngs=nnx.Rngs(0)))
+
+
+def named_variables(state: nnx.State) -> dict[str, nnx.Variable]:
+    """A state's variables by dotted name, such as `encoder.blocks.0.attention.query.kernel`."""
+    return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
+
+
+def parameter_shapes(config: WhisperConfig) -> dict[str, tuple[int, ...]]:
+    """Every weight of a bundle's `params/` with its shape."""
+    state = nnx.state(abstract_whisper(config))
+    return {name: tuple(variable.shape) for name, variable in named_variables(state).items()}
+
+
+def write_bundle(
+    path: epath.PathLike, config: BundleConfig, tokenizer: str, tensors: Mapping[str, Tensor]
+) -> Bundle:
+    """Write a new bundle; it appears whole or not at all.
+
+    Args:
+        path: a directory that doesn't exist yet.
+        tokenizer: the text of a tokenizer.json.
+        tensors: by name, as `parameter_shapes` lists them.
+
+    Raises:
+        BundleError: `path` exists.
+    """
+    path = epath.Path(path)
+    with _written_aside(path) as aside:
+        (aside / "tokenizer.json").write_text(tokenizer)
+        save_tensors(aside / "params", tensors)
+        _write_config(aside, config)
+    return Bundle(path, config)
+
+
+@contextmanager
+def _written_aside(path: epath.Path) -> Iterator[epath.Path]:
+    """A directory beside `path` that takes its name at the end, or is removed."""
+    if path.exists():
+        raise BundleError(f"{path}: already exists")
+    aside = path.parent / f".{path.name}.partial-{os.getpid()}"
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        aside.rename(path)
+    except OSError as error:
+        raise BundleError(f"{path}: can't be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_config(path: epath.Path, config: BundleConfig) -> None:
+    aside = path / ".config.json.partial"
+    aside.write_text(json.dumps(config.to_dict(), indent=1) + "\n")
+    aside.rename(path / "config.json")

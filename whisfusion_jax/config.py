@@ -1,0 +1,164 @@
+"""Typed, frozen settings: what a bundle's `config.json` holds and what compiled programs are keyed by."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from whisfusion_jax.errors import WhisfusionError
+
+
+class _FromDict:
+    """Strict JSON-style construction, shared by every config."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Build from parsed JSON; lists become tuples.
+
+        Raises:
+            WhisfusionError: a field is unknown (the nearest known name is suggested) or missing.
+        """
+        fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for key in data:
+            if key not in fields:
+                near = difflib.get_close_matches(key, fields, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise WhisfusionError(f"{cls.__name__} has no field {key!r}{hint}")
+        missing = [
+            name
+            for name, field in fields.items()
+            if name not in data
+            and field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise WhisfusionError(f"{cls.__name__} lacks {', '.join(missing)}")
+        return cls(**{key: _frozen(value) for key, value in data.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True)
+class WhisperConfig(_FromDict):
+    """Sizes of a Whisper model (OpenAI's `ModelDimensions`, in full words).
+
+    Every published Whisper has feed-forward layers of four times the width and 64 features a head.
+    """
+
+    mel_bins: int
+    vocabulary: int
+    width: int
+    heads: int
+    encoder_layers: int
+    decoder_layers: int
+    audio_positions: int = 1500
+    """Encoder frames of a full window: 30 s at 50 frames a second."""
+    text_positions: int = 448
+    """The longest token row that the decoder's positions reach."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise WhisfusionError(f"WhisperConfig.{field.name} must be at least 1")
+        if self.width % self.heads:
+            raise WhisfusionError(
+                f"WhisperConfig.width {self.width} is no multiple of its {self.heads} heads"
+            )
+
+
+def _whisper(
+    width: int, layers: int, vocabulary: int = 51_865, mel_bins: int = 80, decoder_layers: int = 0
+) -> WhisperConfig:
+    return WhisperConfig(
+        mel_bins=mel_bins,
+        vocabulary=vocabulary,
+        width=width,
+        heads=width // 64,
+        encoder_layers=layers,
+        decoder_layers=decoder_layers or layers,
+    )
+
+
+WHISPER_SIZES: Mapping[str, WhisperConfig] = {
+    "tiny.en": _whisper(384, 4, 51_864),
+    "tiny": _whisper(384, 4),
+    "base.en": _whisper(512, 6, 51_864),
+    "base": _whisper(512, 6),
+    "small.en": _whisper(768, 12, 51_864),
+    "small": _whisper(768, 12),
+    "medium.en": _whisper(1024, 24, 51_864),
+    "medium": _whisper(1024, 24),
+    "large": _whisper(1280, 32),
+    "large-v2": _whisper(1280, 32),
+    "large-v3": _whisper(1280, 32, 51_866, mel_bins=128),
+    "large-v3-turbo": _whisper(1280, 32, 51_866, mel_bins=128, decoder_layers=4),
+}
+"""The published models' sizes, from their public configurations."""
+
+
+@dataclass(frozen=True)
+class TokenRules(_FromDict):
+    """Which tokens Whisper's decoder may not write (its generation settings, timestamps off)."""
+
+    suppress: tuple[int, ...] = ()
+    """Never written: music signs, brackets, speaker dashes, task tokens."""
+    suppress_first: tuple[int, ...] = ()
+    """Never the first token of the text: a blank, the end token."""
+
+
+@dataclass(frozen=True)
+class MemoryConfig(_FromDict):
+    """How a bundle's padding memory was made (docs/padding_memory.md)."""
+
+    pool: int = 50
+    """Encoder frames that one memory vector stands for (50 a second)."""
+    first_frame: int = 300
+    """Encoder frame where the memory begins: the end of the smallest bucket."""
+    loudness: float = 1.5
+    """Where the log-mel's maximum is put, in log10 power, so that silence has one value."""
+
+    def __post_init__(self) -> None:
+        if self.pool < 1 or self.first_frame < 0 or self.first_frame % self.pool:
+            raise WhisfusionError(
+                f"memory: first_frame {self.first_frame} is no multiple of pool {self.pool}"
+            )
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """A bundle's `config.json`."""
+
+    model: WhisperConfig
+    rules: TokenRules = TokenRules()
+    alignment_heads: tuple[tuple[int, int], ...] = ()
+    """(layer, head) pairs whose cross-attention follows the audio; for word times."""
+    memory: MemoryConfig | None = None
+    source: str = ""
+    """Where the weights came from, and their licence, in words."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"format": 1, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "BundleConfig":
+        """Inverse of `to_dict`.
+
+        Raises:
+            WhisfusionError: the format is not 1, or a field is unknown or missing.
+        """
+        fields = dict(data)
+        if (version := fields.pop("format", None)) != 1:
+            raise WhisfusionError(f"bundle format {version} is not 1, the one this release reads")
+        if "model" not in fields:
+            raise WhisfusionError("the bundle's config has no model")
+        memory = fields.get("memory")
+        return cls(
+            model=WhisperConfig.from_dict(fields["model"]),
+            rules=TokenRules.from_dict(fields.get("rules", {})),
+            alignment_heads=_frozen(fields.get("alignment_heads", [])),
+            memory=None if memory is None else MemoryConfig.from_dict(memory),
+            source=fields.get("source", ""),
+        )

@@ -1,0 +1,1 @@
+"""Whisper checkpoints of other formats to bundles: each format is one file with its table of names."""

@@ -1,0 +1,121 @@
+"""Any known checkpoint to a bundle, tensor by tensor."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jax.typing import DTypeLike
+
+from whisfusion_jax.bundle import Bundle, parameter_shapes, write_bundle
+from whisfusion_jax.config import BundleConfig
+from whisfusion_jax.conversion.checkpoint import Checkpoint
+from whisfusion_jax.conversion.ctranslate2 import CTranslate2Checkpoint
+from whisfusion_jax.conversion.huggingface import HuggingFaceCheckpoint
+from whisfusion_jax.conversion.openai import OpenAICheckpoint
+from whisfusion_jax.conversion.rules import Plan, Source, plan
+from whisfusion_jax.errors import ConversionError
+from whisfusion_jax.storage import Tensor
+from whisfusion_jax.text.suppression import default_rules
+from whisfusion_jax.text.tokenizer import WhisperTokenizer
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a checkpoint, telling its format by what is there.
+
+    Raises:
+        ConversionError: nothing known is there, or it is damaged.
+    """
+    if path.is_file():
+        return OpenAICheckpoint(path)
+    if (path / "model.bin").exists():
+        return CTranslate2Checkpoint(path)
+    if list(path.glob("model*.safetensors*")):
+        return HuggingFaceCheckpoint(path)
+    if not path.exists():
+        raise ConversionError(f"{path}: no such file or directory")
+    raise ConversionError(
+        f"{path}: no known checkpoint; looked for model.safetensors (Hugging Face), "
+        "model.bin (CTranslate2), or a .pt file (OpenAI)"
+    )
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    dtype: DTypeLike | None = None,
+    tokenizer: Path | None = None,
+    origin: str = "",
+    on_tensor: Callable[[str, int], None] = lambda name, total: None,
+) -> Bundle:
+    """Convert a checkpoint to a bundle.
+
+    Memory stays at a few times the largest tensor, whatever the model's size.
+
+    Args:
+        source: a Hugging Face or CTranslate2 directory, or an OpenAI `.pt` file.
+        out: the bundle's directory, new.
+        dtype: what to store weights in; None keeps the source's.
+        tokenizer: a tokenizer.json; None takes the one beside the weights.
+        origin: where the weights came from, and their licence; kept in the bundle.
+        on_tensor: called with each tensor's name and the number of all, as it is read.
+
+    Raises:
+        ConversionError: the checkpoint is not readable, or any tensor is missing, unexpected or
+            of the wrong shape: all are named, and nothing is written.
+        BundleError: `out` exists or can't be written.
+    """
+    checkpoint = open_checkpoint(source)
+    beside = (source if source.is_dir() else source.parent) / "tokenizer.json"
+    text = _tokenizer_text(tokenizer or beside)
+    sources = plan(checkpoint.names, checkpoint.leaves, checkpoint.config)
+    _check(checkpoint, sources)
+
+    def tensor(name: str, at: Source) -> Tensor:
+        stored = np.dtype(dtype) if dtype is not None else checkpoint.dtype(at.name)
+
+        def load() -> np.ndarray:
+            on_tensor(name, len(sources.tensors))
+            return at.take(checkpoint.read(at.name)).astype(stored, copy=False)
+
+        return Tensor(at.shape(checkpoint.shapes[at.name]), stored, load)
+
+    config = BundleConfig(
+        model=checkpoint.config,
+        rules=checkpoint.rules or default_rules(WhisperTokenizer(tokenizer or beside)),
+        alignment_heads=checkpoint.alignment_heads,
+        source=origin or f"converted from {source.name}",
+    )
+    tensors = {name: tensor(name, at) for name, at in sources.tensors.items()}
+    return write_bundle(out, config, text, tensors)
+
+
+def _tokenizer_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConversionError(f"{path}: {error.strerror}; name one with --tokenizer") from None
+
+
+def _check(checkpoint: Checkpoint, sources: Plan) -> None:
+    """Name every tensor that is missing, unexpected or of another shape than the model's."""
+    shapes = checkpoint.shapes
+    used = {at.name for at in (*sources.tensors.values(), *sources.zeros)}
+    problems = [f"missing: {name}" for name in sorted(used - shapes.keys())]
+    problems += [
+        f"unexpected: {name} {list(shapes[name])}"
+        for name in sorted(shapes.keys() - used - checkpoint.ignored)
+    ]
+    for ours, expected in parameter_shapes(checkpoint.config).items():
+        at = sources.tensors[ours]
+        if at.name in shapes and (found := at.shape(shapes[at.name])) != expected:
+            problems.append(f"mis-shaped: {at.name} gives {list(found)}, not {list(expected)}")
+    if not problems:
+        problems = [
+            f"unexpected: the keys' part of {at.name} is not zero"
+            for at in sources.zeros
+            if at.take(checkpoint.read(at.name)).any()
+        ]
+    if problems:
+        lines = "\n  ".join(problems)
+        raise ConversionError(f"{checkpoint.path}: not a whole Whisper checkpoint\n  {lines}")

@@ -1,0 +1,1 @@
+"""Audio states to tokens: the compiled loops."""

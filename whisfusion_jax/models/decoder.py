@@ -1,0 +1,116 @@
+"""Whisper's autoregressive decoder, over a static cache of keys and values."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from whisfusion_jax.config import WhisperConfig
+from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, layer_norm, positions
+
+Cache = tuple[KeysValues, ...]
+"""A layer's self-attention keys and values of all positions so far, each
+[batch, length, heads, features]; zeros where nothing is written yet."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class CrossCache:
+    """Cross-attention's keys and values: made once an utterance, read at every step."""
+
+    layers: tuple[KeysValues, ...]
+    bias: jax.Array | None
+    """[positions], as in AudioStates."""
+
+
+class DecoderBlock(nnx.Module):
+    """Causal self-attention, cross-attention on the audio, feed-forward."""
+
+    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs) -> None:
+        self.attention_norm = layer_norm(width, rngs)
+        self.attention = Attention(width, heads, rngs=rngs)
+        self.cross_norm = layer_norm(width, rngs)
+        self.cross_attention = Attention(width, heads, rngs=rngs)
+        self.mlp_norm = layer_norm(width, rngs)
+        self.mlp = FeedForward(width, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        cached: KeysValues,
+        position: jax.Array,
+        cross: KeysValues,
+        cross_bias: jax.Array | None,
+    ) -> tuple[jax.Array, KeysValues]:
+        """Advance tokens at `position`, `position + 1`, ...: [batch, n, width] to the same."""
+        normed = self.attention_norm(x)
+        cached = _write(cached, self.attention.keys_values(normed), position)
+        reach = position + jnp.arange(x.shape[1])
+        causal = jnp.arange(cached[0].shape[1]) <= reach[:, None]
+        x = x + self.attention(normed, cached, mask=causal[None, None])
+        x = x + self.cross_attention(self.cross_norm(x), cross, bias=cross_bias)
+        return x + self.mlp(self.mlp_norm(x)), cached
+
+
+def _write(cached: KeysValues, new: KeysValues, position: jax.Array) -> KeysValues:
+    keys, values = (
+        jax.lax.dynamic_update_slice_in_dim(old, fresh, position, axis=1)
+        for old, fresh in zip(cached, new, strict=True)
+    )
+    return keys, values
+
+
+class Decoder(nnx.Module):
+    """Token and position embeddings, causal blocks, and logits tied to the token embedding."""
+
+    def __init__(self, config: WhisperConfig, *, rngs: nnx.Rngs) -> None:
+        self.embedding = nnx.Embed(config.vocabulary, config.width, rngs=rngs)
+        self.positions = positions(config.text_positions, config.width)
+        self.blocks = nnx.List(
+            DecoderBlock(config.width, config.heads, rngs=rngs)
+            for _ in range(config.decoder_layers)
+        )
+        self.norm = layer_norm(config.width, rngs)
+
+    def cross_cache(self, audio: AudioStates) -> CrossCache:
+        """Every layer's cross-attention keys and values."""
+        layers = tuple(block.cross_attention.keys_values(audio.states) for block in self.blocks)
+        return CrossCache(layers, audio.bias)
+
+    def empty_cache(self, batch: int, length: int) -> Cache:
+        """Room for `length` tokens a row."""
+        attention = self.blocks[0].attention
+        width = self.positions.shape[1]
+        shape = (batch, length, attention.heads, width // attention.heads)
+        zeros = jnp.zeros(shape, self.positions.dtype)
+        return tuple((zeros, zeros) for _ in self.blocks)
+
+    def __call__(
+        self, tokens: jax.Array, cache: Cache, position: jax.Array | int, cross: CrossCache
+    ) -> tuple[jax.Array, Cache]:
+        """Advance every row by n tokens.
+
+        Args:
+            tokens: [batch, n] int32, standing at `position` and after.
+            cache: what was written before; n more positions must fit.
+            position: scalar, the same for all rows.
+
+        Returns:
+            hidden states [batch, n, width] (see `logits`), and the cache with n more positions.
+        """
+        position = jnp.asarray(position)
+        n = tokens.shape[1]
+        x = self.embedding(tokens)
+        x = x + jax.lax.dynamic_slice_in_dim(self.positions[...], position, n)
+        bias = None if cross.bias is None else cross.bias.astype(x.dtype)[None, None, None]
+        written = []
+        for block, cached, audio in zip(self.blocks, cache, cross.layers, strict=True):
+            x, cached = block(x, cached, position, audio, bias)
+            written.append(cached)
+        return self.norm(x), tuple(written)
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """[..., width] to [..., vocabulary] float32: entry i scores what follows position i."""
+        return self.embedding.attend(hidden).astype(jnp.float32)

@@ -1,0 +1,85 @@
+"""Whisper's encoder: log-mel frames to states, on 30 s or on a bucket with the padding memory."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from whisfusion_jax.config import WhisperConfig
+from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, layer_norm, positions
+from whisfusion_jax.models.padding_memory import PaddingMemory
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class AudioStates:
+    """What decoders attend to."""
+
+    states: jax.Array
+    """[batch, positions, width]: the bucket's frames, then the padding memory's vectors."""
+    bias: jax.Array | None
+    """[positions] float32, added to cross-attention scores; None without a memory."""
+
+
+class EncoderBlock(nnx.Module):
+    """Self-attention and feed-forward, each behind a layer norm: [batch, frames, width] to same."""
+
+    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs) -> None:
+        self.attention_norm = layer_norm(width, rngs)
+        self.attention = Attention(width, heads, rngs=rngs)
+        self.mlp_norm = layer_norm(width, rngs)
+        self.mlp = FeedForward(width, rngs=rngs)
+
+    def keys_values(self, x: jax.Array) -> KeysValues:
+        return self.attention.keys_values(self.attention_norm(x))
+
+    def __call__(
+        self, x: jax.Array, attended: KeysValues, bias: jax.Array | None = None
+    ) -> jax.Array:
+        x = x + self.attention(self.attention_norm(x), attended, bias=bias)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Encoder(nnx.Module):
+    """Two convolutions, positions, and a stack of bidirectional blocks."""
+
+    def __init__(self, config: WhisperConfig, *, rngs: nnx.Rngs) -> None:
+        width = config.width
+        pad_one = ((1, 1),)  # PyTorch's padding=1; "SAME" would shift the strided one by a frame
+        self.conv1 = nnx.Conv(config.mel_bins, width, 3, padding=pad_one, rngs=rngs)
+        self.conv2 = nnx.Conv(width, width, 3, strides=2, padding=pad_one, rngs=rngs)
+        self.positions = positions(config.audio_positions, width)
+        self.blocks = nnx.List(
+            EncoderBlock(width, config.heads, rngs=rngs) for _ in range(config.encoder_layers)
+        )
+        self.norm = layer_norm(width, rngs)
+
+    def embed(self, mel: jax.Array) -> jax.Array:
+        """[batch, 2 * frames, mel] to the first block's input, [batch, frames, width]."""
+        x = mel.astype(self.positions.dtype)
+        x = jax.nn.gelu(self.conv1(x), approximate=False)
+        x = jax.nn.gelu(self.conv2(x), approximate=False)
+        return x + self.positions[: x.shape[1]]
+
+    def __call__(self, mel: jax.Array, memory: PaddingMemory | None = None) -> AudioStates:
+        """Encode log-mel features.
+
+        Args:
+            mel: [batch, 2 * frames, mel]; 3000 of them without a memory.
+            memory: stands for the frames from here to 30 s.
+        """
+        x = self.embed(mel)
+        if memory is None:
+            for block in self.blocks:
+                x = block(x, block.keys_values(x))
+            return AudioStates(self.norm(x), None)
+
+        rest = memory.after(x.shape[1])
+        bias = rest.score_bias(x.shape[1])
+        scores = bias.astype(x.dtype)[None, None, None]
+        for layer, block in enumerate(self.blocks):
+            x = block(x, rest.extend(layer, block.keys_values(x)), scores)
+        states = self.norm(x)
+        tail = jnp.broadcast_to(rest.states, (x.shape[0], *rest.states.shape)).astype(x.dtype)
+        return AudioStates(jnp.concatenate([states, tail], axis=1), bias)

@@ -1,0 +1,99 @@
+"""The padding memory: constant vectors that stand for the padded part of Whisper's 30 s window.
+
+Whisper was trained on windows padded to 30 s, and without what the padded frames hold its decoder
+goes astray. What they hold hardly depends on the clip, so it is kept as a constant: each encoder
+layer's keys and values there, and the final states, averaged over a few clips and pooled over
+time. A pooled vector that stands for n frames gets log n added to its attention scores, which is
+what n equal keys would amount to. This project's own; docs/padding_memory.md has the measurements.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from whisfusion_jax.config import MemoryConfig, WhisperConfig
+from whisfusion_jax.models.layers import KeysValues
+
+if TYPE_CHECKING:
+    from whisfusion_jax.models.encoder import Encoder
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PaddingMemory:
+    """Pooled keys, values and states of the padded frames, from the smallest bucket's end on."""
+
+    keys: jax.Array
+    """[layers, vectors, heads, features]."""
+    values: jax.Array
+    """[layers, vectors, heads, features]."""
+    states: jax.Array
+    """[vectors, width]."""
+    config: MemoryConfig = field(metadata={"static": True})
+
+    def after(self, frames: int) -> "PaddingMemory":
+        """The part that follows a bucket of this many encoder frames.
+
+        Raises:
+            ValueError: the bucket is shorter than the memory's first frame, or ends within a
+                pooled vector.
+        """
+        start, rest = divmod(frames - self.config.first_frame, self.config.pool)
+        if start < 0 or rest:
+            raise ValueError(
+                f"a bucket of {frames} frames does not fit a memory from {self.config.first_frame} "
+                f"on, pooled by {self.config.pool}"
+            )
+        return PaddingMemory(
+            self.keys[:, start:], self.values[:, start:], self.states[start:], self.config
+        )
+
+    def extend(self, layer: int, attended: KeysValues) -> KeysValues:
+        """A layer's keys and values, [batch, frames, heads, features], with the memory behind."""
+        keys, values = attended
+        return (
+            jnp.concatenate([keys, _for_batch(self.keys[layer], keys)], axis=1),
+            jnp.concatenate([values, _for_batch(self.values[layer], values)], axis=1),
+        )
+
+    def score_bias(self, frames: int) -> jax.Array:
+        """What is added to attention scores over a bucket and the memory: [frames + vectors]."""
+        vectors = self.states.shape[0]
+        return jnp.concatenate([jnp.zeros(frames), jnp.full(vectors, math.log(self.config.pool))])
+
+
+def _for_batch(rows: jax.Array, like: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(rows, (like.shape[0], *rows.shape)).astype(like.dtype)
+
+
+def abstract_memory(model: WhisperConfig, memory: MemoryConfig) -> PaddingMemory:
+    """The memory's shapes, for loading it."""
+    vectors = (model.audio_positions - memory.first_frame) // memory.pool
+    heads = (model.heads, model.width // model.heads)
+    per_layer = jax.ShapeDtypeStruct((model.encoder_layers, vectors, *heads), jnp.float32)
+    states = jax.ShapeDtypeStruct((vectors, model.width), jnp.float32)
+    return PaddingMemory(per_layer, per_layer, states, memory)
+
+
+def make_memory(encoder: "Encoder", mel: jax.Array, config: MemoryConfig) -> PaddingMemory:
+    """Make a memory from clips that all end before `config.first_frame`.
+
+    Args:
+        encoder: Whisper's encoder.
+        mel: [clips, 3000, mel], padded to 30 s, with `config.loudness`.
+    """
+
+    def pooled(x: jax.Array) -> jax.Array:
+        mean = x[:, config.first_frame :].astype(jnp.float32).mean(axis=0)
+        return mean.reshape(-1, config.pool, *mean.shape[1:]).mean(axis=1)
+
+    x, keys, values = encoder.embed(mel), [], []
+    for block in encoder.blocks:
+        layer_keys, layer_values = block.keys_values(x)
+        keys.append(pooled(layer_keys))
+        values.append(pooled(layer_values))
+        x = block(x, (layer_keys, layer_values))
+    return PaddingMemory(jnp.stack(keys), jnp.stack(values), pooled(encoder.norm(x)), config)

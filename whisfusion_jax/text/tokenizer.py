@@ -1,0 +1,75 @@
+"""Whisper's tokenizer, by way of Hugging Face `tokenizers`; special tokens go by name."""
+
+import re
+from collections.abc import Sequence
+
+from etils import epath
+from tokenizers import Tokenizer
+
+from whisfusion_jax.errors import WhisfusionError
+
+_LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
+
+
+class WhisperTokenizer:
+    """Reads a `tokenizer.json` of any Whisper, English or multilingual."""
+
+    def __init__(self, path: epath.PathLike) -> None:
+        """Load from a file, local or in a bucket.
+
+        Raises:
+            WhisfusionError: the file is missing, or is no tokenizer of a Whisper model.
+        """
+        try:
+            self._tokenizer = Tokenizer.from_str(epath.Path(path).read_text())
+        except Exception as error:  # the library raises bare Exception
+            raise WhisfusionError(f"{path}: no readable tokenizer ({error})") from None
+        self.end = self.special("<|endoftext|>")
+        self.start = self.special("<|startoftranscript|>")
+        ids = self._tokenizer.get_vocab()
+        self.languages = {
+            match[1]: id_ for name, id_ in ids.items() if (match := _LANGUAGE.fullmatch(name))
+        }
+        """Language code to token id."""
+
+    def special(self, *names: str) -> int:
+        """The id of a special token, by the first of its names that is known.
+
+        Raises:
+            WhisfusionError: the vocabulary has none of them.
+        """
+        for name in names:
+            if (id_ := self._tokenizer.token_to_id(name)) is not None:
+                return id_
+        raise WhisfusionError(f"the tokenizer has no token {' or '.join(names)}")
+
+    @property
+    def no_speech(self) -> int:
+        """The token whose probability at the start says that nobody speaks."""
+        return self.special("<|nospeech|>", "<|nocaptions|>")
+
+    def prompt(self, language: str | None) -> list[int]:
+        """What the decoder starts from: transcribe, without timestamps.
+
+        Args:
+            language: a code such as "de"; None for an English-only model.
+
+        Raises:
+            WhisfusionError: the vocabulary has no such language.
+        """
+        without_timestamps = self.special("<|notimestamps|>")
+        if language is None:
+            return [self.start, without_timestamps]
+        if language not in self.languages:
+            known = " ".join(sorted(self.languages))
+            raise WhisfusionError(f"language {language!r} is unknown; known are: {known}")
+        transcribe = self.special("<|transcribe|>")
+        return [self.start, self.languages[language], transcribe, without_timestamps]
+
+    def encode(self, text: str) -> list[int]:
+        """Text to token ids, without special tokens."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Token ids to text; special tokens (the end token and all above it) are left out."""
+        return self._tokenizer.decode([token for token in tokens if token < self.end])
