@@ -155,4 +155,4 @@ def _written_aside(path: epath.Path) -> Iterator[epath.Path]:
 def _write_config(path: epath.Path, config: BundleConfig) -> None:
     aside = path / ".config.json.partial"
     aside.write_text(json.dumps(config.to_dict(), indent=1) + "\n")
-    aside.rename(path / "config.json")
+    aside.replace(path / "config.json")

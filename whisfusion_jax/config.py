@@ -9,6 +9,10 @@ from typing import Any, Self
 from whisfusion_jax.errors import WhisfusionError
 
 
+FRAMES_PER_SECOND = 50
+"""Of the encoder: two log-mel frames each."""
+
+
 class _FromDict:
     """Strict JSON-style construction, shared by every config."""
 
@@ -55,7 +59,7 @@ class WhisperConfig(_FromDict):
     encoder_layers: int
     decoder_layers: int
     audio_positions: int = 1500
-    """Encoder frames of a full window: 30 s at 50 frames a second."""
+    """Encoder frames of a full window: 30 s at FRAMES_PER_SECOND."""
     text_positions: int = 448
     """The longest token row that the decoder's positions reach."""
 
@@ -67,6 +71,11 @@ class WhisperConfig(_FromDict):
             raise WhisfusionError(
                 f"WhisperConfig.width {self.width} is no multiple of its {self.heads} heads"
             )
+
+    @property
+    def multilingual(self) -> bool:
+        """OpenAI's own rule: English-only vocabularies are one or more rows shorter."""
+        return self.vocabulary >= 51_865
 
 
 def _whisper(
@@ -117,8 +126,9 @@ class MemoryConfig(_FromDict):
     """Encoder frames that one memory vector stands for (50 a second)."""
     first_frame: int = 300
     """Encoder frame where the memory begins: the end of the smallest bucket."""
-    loudness: float = 1.5
-    """Where the log-mel's maximum is put, in log10 power, so that silence has one value."""
+    loudness: float | None = 1.5
+    """Where the log-mel's maximum is put, in log10 power, so that silence has one value;
+    None leaves it, as Whisper does."""
 
     def __post_init__(self) -> None:
         if self.pool < 1 or self.first_frame < 0 or self.first_frame % self.pool:

@@ -40,11 +40,28 @@ def read_audio(source: str | Path | BinaryIO) -> np.ndarray:
         if isinstance(error, AudioError):
             raise
         raise AudioError(f"{name}: not readable as audio ({_reason(error)})") from None
+    return check_samples(samples, name)
+
+
+def check_samples(samples: np.ndarray, name: str) -> np.ndarray:
+    """Samples as float32, if they are a recording.
+
+    Args:
+        samples: [samples] floats in [-1, 1].
+        name: of the recording, for the error.
+
+    Raises:
+        AudioError: not one row of floats, empty, or not finite.
+    """
+    if samples.ndim != 1 or samples.dtype.kind != "f":
+        raise AudioError(
+            f"{name}: is {samples.dtype} {list(samples.shape)}, not one row of floats in [-1, 1]"
+        )
     if not samples.size:
         raise AudioError(f"{name}: holds no samples")
     if not np.isfinite(samples).all():
         raise AudioError(f"{name}: holds samples that are not finite numbers (NaN or infinity)")
-    return samples
+    return samples.astype(np.float32)
 
 
 def _check_file(path: Path) -> None:

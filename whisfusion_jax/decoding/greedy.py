@@ -5,43 +5,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from whisfusion_jax.config import TokenRules
-from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
+from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, read_prompt
+from whisfusion_jax.models.decoder import Cache, Decoder
 from whisfusion_jax.models.encoder import AudioStates
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Decoded:
-    """What autoregressive decoding writes; every array on the device until the end."""
-
-    tokens: jax.Array
-    """[batch, max_tokens] int32: the text, then end tokens."""
-    logprobs: jax.Array
-    """[batch, max_tokens] float32: of each token and of the first end token; 0 after it."""
-    no_speech: jax.Array
-    """[batch] float32: probability of the no-speech token at the start; 0 where there is none."""
-    steps: jax.Array
-    """int32: passes of the decoder after the prompt."""
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What decoding must know of the tokens; static, so part of a compiled program's key."""
-
-    rules: TokenRules
-    end: int
-    no_speech: int
-
-    def allowed(self, logits: jax.Array, first: bool) -> jax.Array:
-        """Logits [..., vocabulary] with the suppressed tokens at minus infinity."""
-        banned = np.zeros(logits.shape[-1], bool)
-        banned[list(self.rules.suppress)] = True
-        if first:
-            banned[list(self.rules.suppress_first)] = True
-        return jnp.where(banned, -jnp.inf, logits)
 
 
 @jax.tree_util.register_dataclass
@@ -71,16 +38,13 @@ def decode_greedily(
 
     Args:
         audio: [batch, positions, width].
-        prompt: [batch, p] int32, start and task tokens; p + max_tokens at most the decoder's
+        prompt: [batch, p] int32, as `read_prompt` takes it; p + max_tokens at most the decoder's
             positions.
         max_tokens: where rows without an end token stop; OpenAI's default is half of 448.
     """
     batch, offset = prompt.shape
     cross = decoder.cross_cache(audio)
-    cache = decoder.empty_cache(batch, offset + max_tokens)
-    hidden, cache = decoder(prompt, cache, 0, cross)
-    no_speech, logits = read_prompt(decoder, hidden, vocabulary)
-    token, logprob = _likeliest(logits)
+    start = read_prompt(decoder, cross, prompt, vocabulary, offset + max_tokens)
 
     def write(state: _State, token: jax.Array, logprob: jax.Array, cache: Cache) -> _State:
         token = jnp.where(state.done, vocabulary.end, token)
@@ -105,28 +69,15 @@ def decode_greedily(
 
     empty = _State(
         step=jnp.int32(0),
-        token=token,
+        token=prompt[:, -1],
         done=jnp.zeros(batch, bool),
-        cache=cache,
+        cache=start.cache,
         tokens=jnp.full((batch, max_tokens), vocabulary.end, jnp.int32),
         logprobs=jnp.zeros((batch, max_tokens)),
     )
-    last = jax.lax.while_loop(unfinished, step, write(empty, token, logprob, cache))
-    return Decoded(last.tokens, last.logprobs, no_speech, last.step - 1)
-
-
-def read_prompt(
-    decoder: Decoder, hidden: jax.Array, vocabulary: Vocabulary
-) -> tuple[jax.Array, jax.Array]:
-    """No-speech probability [batch], and the logits of the text's first token [batch, vocabulary].
-
-    Args:
-        hidden: [batch, p, width], the decoder's states over the prompt, whose first token is
-            the start token.
-    """
-    logits = decoder.logits(hidden[:, jnp.array([0, -1])])
-    no_speech = jax.nn.softmax(logits[:, 0])[:, vocabulary.no_speech]
-    return no_speech, vocabulary.allowed(logits[:, 1], first=True)
+    first = write(empty, *_likeliest(start.logits), start.cache)
+    last = jax.lax.while_loop(unfinished, step, first)
+    return Decoded(last.tokens, last.logprobs, start.language, start.no_speech, last.step - 1)
 
 
 def _likeliest(logits: jax.Array) -> tuple[jax.Array, jax.Array]:

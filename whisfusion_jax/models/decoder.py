@@ -12,7 +12,7 @@ from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, lay
 
 Cache = tuple[KeysValues, ...]
 """A layer's self-attention keys and values of all positions so far, each
-[batch, length, heads, features]; zeros where nothing is written yet."""
+[batch, heads, length, features]; zeros where nothing is written yet."""
 
 
 @jax.tree_util.register_dataclass
@@ -48,15 +48,15 @@ class DecoderBlock(nnx.Module):
         normed = self.attention_norm(x)
         cached = _write(cached, self.attention.keys_values(normed), position)
         reach = position + jnp.arange(x.shape[1])
-        causal = jnp.arange(cached[0].shape[1]) <= reach[:, None]
-        x = x + self.attention(normed, cached, mask=causal[None, None])
+        causal = jnp.arange(cached[0].shape[2]) <= reach[:, None]
+        x = x + self.attention(normed, cached, mask=causal)
         x = x + self.cross_attention(self.cross_norm(x), cross, bias=cross_bias)
         return x + self.mlp(self.mlp_norm(x)), cached
 
 
 def _write(cached: KeysValues, new: KeysValues, position: jax.Array) -> KeysValues:
     keys, values = (
-        jax.lax.dynamic_update_slice_in_dim(old, fresh, position, axis=1)
+        jax.lax.dynamic_update_slice_in_dim(old, fresh, position, axis=2)
         for old, fresh in zip(cached, new, strict=True)
     )
     return keys, values
@@ -83,7 +83,7 @@ class Decoder(nnx.Module):
         """Room for `length` tokens a row."""
         attention = self.blocks[0].attention
         width = self.positions.shape[1]
-        shape = (batch, length, attention.heads, width // attention.heads)
+        shape = (batch, attention.heads, length, width // attention.heads)
         zeros = jnp.zeros(shape, self.positions.dtype)
         return tuple((zeros, zeros) for _ in self.blocks)
 
@@ -104,10 +104,9 @@ class Decoder(nnx.Module):
         n = tokens.shape[1]
         x = self.embedding(tokens)
         x = x + jax.lax.dynamic_slice_in_dim(self.positions[...], position, n)
-        bias = None if cross.bias is None else cross.bias.astype(x.dtype)[None, None, None]
         written = []
         for block, cached, audio in zip(self.blocks, cache, cross.layers, strict=True):
-            x, cached = block(x, cached, position, audio, bias)
+            x, cached = block(x, cached, position, audio, cross.bias)
             written.append(cached)
         return self.norm(x), tuple(written)
 

@@ -77,9 +77,8 @@ class Encoder(nnx.Module):
 
         rest = memory.after(x.shape[1])
         bias = rest.score_bias(x.shape[1])
-        scores = bias.astype(x.dtype)[None, None, None]
         for layer, block in enumerate(self.blocks):
-            x = block(x, rest.extend(layer, block.keys_values(x)), scores)
+            x = block(x, rest.extend(layer, block.keys_values(x)), bias)
         states = self.norm(x)
         tail = jnp.broadcast_to(rest.states, (x.shape[0], *rest.states.shape)).astype(x.dtype)
         return AudioStates(jnp.concatenate([states, tail], axis=1), bias)

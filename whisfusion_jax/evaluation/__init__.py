@@ -1,0 +1,1 @@
+"""Transcripts against references: error rates and reports."""

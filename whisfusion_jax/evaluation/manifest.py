@@ -1,0 +1,52 @@
+"""Test sets as JSON lines: audio, text, and what is known of each utterance."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from whisfusion_jax.errors import WhisfusionError
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A line of a manifest."""
+
+    audio: str
+    """Path of the recording."""
+    text: str
+    """What is said."""
+    language: str | None = None
+    speaker: str | None = None
+
+
+def read_manifest(path: Path) -> list[Utterance]:
+    """Read a manifest; audio paths are relative to its directory, unknown fields are ignored.
+
+    Raises:
+        WhisfusionError: the file is missing or empty, or a line is not as it should be.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise WhisfusionError(f"{path}: {reason}") from None
+    utterances = [
+        _utterance(line, path, number)
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    if not utterances:
+        raise WhisfusionError(f"{path}: holds no utterance")
+    return utterances
+
+
+def _utterance(line: str, path: Path, number: int) -> Utterance:
+    try:
+        row = json.loads(line)
+        audio, text = row["audio"], row["text"]
+        if not isinstance(audio, str) or not isinstance(text, str):
+            raise TypeError("audio and text must be strings")
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise WhisfusionError(f"{path}:{number}: {reason}") from None
+    return Utterance(str(path.parent / audio), text, row.get("language"), row.get("speaker"))

@@ -1,0 +1,194 @@
+"""An evaluation: every utterance's result, summed up as tables and JSON."""
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.evaluation.error_rates import (
+    NONE,
+    Errors,
+    bootstrap_interval,
+    character_errors,
+    word_errors,
+)
+from whisfusion_jax.evaluation.manifest import Utterance
+from whisfusion_jax.text.normalise import normaliser_for
+from whisfusion_jax.transcription.transcript import Transcript
+
+_normaliser = cache(normaliser_for)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One utterance, scored."""
+
+    audio: str
+    language: str | None
+    speaker: str | None
+    reference: str
+    """Normalised, as scored; the same for the hypothesis."""
+    hypothesis: str
+    words: Errors
+    characters: Errors
+    seconds: float
+    compute_seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """A test set, scored."""
+
+    results: Sequence[Result]
+    failures: Sequence[str]
+    """Recordings that could not be read, in words; they are not scored."""
+    compile_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Sums, groups and every utterance, as plain JSON values."""
+        return {
+            "summary": self._summary(),
+            "by_speaker": _rates(self.results, lambda result: result.speaker),
+            "by_language": _rates(self.results, lambda result: result.language),
+            "failures": list(self.failures),
+            "utterances": [dataclasses.asdict(result) for result in self.results],
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+    def _summary(self) -> dict[str, Any]:
+        words = sum((result.words for result in self.results), NONE)
+        characters = sum((result.characters for result in self.results), NONE)
+        audio = sum(result.seconds for result in self.results)
+        compute = sum(result.compute_seconds for result in self.results)
+        return {
+            "utterances": len(self.results),
+            "failures": len(self.failures),
+            "hours": audio / 3600,
+            "wer": words.rate,
+            "wer_interval": bootstrap_interval([result.words for result in self.results]),
+            "cer": characters.rate,
+            "words": words.words,
+            **{k: v for k, v in dataclasses.asdict(words).items() if k != "hits"},
+            "rtfx": audio / compute,
+            "compile_seconds": self.compile_seconds,
+            "normaliser": "whisper_normalizer: English, else basic",
+        }
+
+    def print(self, console: Console, worst: int = 10) -> None:
+        """Show the summary, the groups, and the utterances with most edits."""
+        summary = self._summary()
+        low, high = summary["wer_interval"]
+        table = Table(title=f"{summary['utterances']} utterances, {summary['hours']:.2f} h")
+        for column in ("", "WER %", "95 % interval", "CER %", "S", "D", "I", "words", "RTFx"):
+            table.add_column(column, justify="right" if column else "left")
+        counts = [str(summary[k]) for k in ("substitutions", "deletions", "insertions", "words")]
+        interval = f"{100 * low:.2f} to {100 * high:.2f}"
+        table.add_row(
+            "all", f"{100 * summary['wer']:.2f}", interval, f"{100 * summary['cer']:.2f}",
+            *counts, f"{summary['rtfx']:.1f}",
+        )  # fmt: skip
+        for title, key in _GROUPS.items():
+            for name, row in _rates(self.results, key).items():
+                counts = [str(row[k]) for k in ("substitutions", "deletions", "insertions", "words")]
+                table.add_row(
+                    f"{title} {name}", f"{100 * row['wer']:.2f}", "", f"{100 * row['cer']:.2f}",
+                    *counts, f"{row['rtfx']:.1f}",
+                )  # fmt: skip
+        console.print(table)
+        self._print_worst(console, worst)
+        for failure in self.failures:
+            console.print(f"[red]not scored:[/red] {failure}")
+
+    def _print_worst(self, console: Console, count: int) -> None:
+        ranked = sorted(self.results, key=lambda result: result.words.edits, reverse=True)
+        wrong = [result for result in ranked[:count] if result.words.edits]
+        if not wrong:
+            return
+        table = Table(title="most edits", show_lines=True)
+        for column in ("edits", "reference, hypothesis"):
+            table.add_column(column)
+        for result in wrong:
+            table.add_row(
+                str(result.words.edits),
+                f"[dim]{result.audio}[/dim]\n{result.reference}\n{result.hypothesis}",
+            )
+        console.print(table)
+
+
+_GROUPS: dict[str, Callable[[Result], str | None]] = {
+    "speaker": lambda result: result.speaker,
+    "language": lambda result: result.language,
+}
+
+
+def score(utterance: Utterance, transcript: Transcript) -> Result:
+    """Normalise and compare one transcript."""
+    normalise = _normaliser(utterance.language)
+    reference, hypothesis = normalise(utterance.text), normalise(transcript.text)
+    return Result(
+        audio=utterance.audio,
+        language=utterance.language,
+        speaker=utterance.speaker,
+        reference=reference,
+        hypothesis=hypothesis,
+        words=word_errors(reference, hypothesis),
+        characters=character_errors(reference, hypothesis),
+        seconds=transcript.seconds,
+        compute_seconds=transcript.compute_seconds,
+    )
+
+
+def make_report(
+    utterances: Iterable[Utterance],
+    transcripts: Iterable[Transcript | WhisfusionError],
+    compile_seconds: Callable[[], float] = lambda: 0.0,
+) -> Report:
+    """Score transcripts in the utterances' order.
+
+    Args:
+        compile_seconds: asked once all are there.
+
+    Raises:
+        WhisfusionError: none of the recordings could be read.
+    """
+    results, failures = [], []
+    for utterance, transcript in zip(utterances, transcripts, strict=True):
+        if isinstance(transcript, WhisfusionError):
+            failures.append(str(transcript))
+        else:
+            results.append(score(utterance, transcript))
+    if not results:
+        raise WhisfusionError(f"nothing to score: {failures[0]}")
+    return Report(results, failures, compile_seconds())
+
+
+def _rates(
+    results: Sequence[Result], key: Callable[[Result], str | None]
+) -> dict[str, dict[str, Any]]:
+    """Error rates by group, most words first; groups without a name are left out."""
+    groups: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        if (name := key(result)) is not None:
+            groups[name].append(result)
+    rows = {}
+    for name, group in groups.items():
+        words = sum((result.words for result in group), NONE)
+        characters = sum((result.characters for result in group), NONE)
+        rows[name] = {
+            "utterances": len(group),
+            "wer": words.rate,
+            "cer": characters.rate,
+            "words": words.words,
+            **{k: v for k, v in dataclasses.asdict(words).items() if k != "hits"},
+            "rtfx": sum(r.seconds for r in group) / sum(r.compute_seconds for r in group),
+        }
+    return dict(sorted(rows.items(), key=lambda item: -item[1]["words"]))

@@ -1,0 +1,22 @@
+"""Text normalisers that error rates are counted on: Whisper's, by library."""
+
+from collections.abc import Callable
+
+from whisper_normalizer.basic import BasicTextNormalizer
+from whisper_normalizer.english import EnglishTextNormalizer
+
+Normaliser = Callable[[str], str]
+
+WITHOUT_SPACES = ("zh", "ja", "ko", "th", "yue", "my", "lo", "km")
+"""Languages whose error rate is counted on characters."""
+
+
+def normaliser_for(language: str | None) -> Normaliser:
+    """Whisper's English normaliser, or its basic one for any other language.
+
+    Args:
+        language: a code; None is English.
+    """
+    if language in (None, "en"):
+        return EnglishTextNormalizer()
+    return BasicTextNormalizer(split_letters=language in WITHOUT_SPACES)

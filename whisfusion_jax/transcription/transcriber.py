@@ -1,0 +1,219 @@
+"""The `Transcriber`: files and arrays in any number to transcripts, in order."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+
+from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.read import check_samples, read_audio
+from whisfusion_jax.audio.windows import BUCKETS, WINDOW_SECONDS, bucket_for, cut_windows
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.config import FRAMES_PER_SECOND
+from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary
+from whisfusion_jax.errors import AudioError, WhisfusionError
+from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
+from whisfusion_jax.transcription.transcript import Segment, Transcript
+
+Source = str | Path | BinaryIO | ArrayLike
+"""A file's path, an open binary file, or mono samples at 16 kHz."""
+
+
+@dataclass
+class _Recording:
+    """A recording under way."""
+
+    samples: np.ndarray
+    language: str | None
+    segments: dict[int, Segment] = field(default_factory=dict)
+    compute_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Window:
+    recording: _Recording
+    start: int
+    samples: np.ndarray
+
+
+class Transcriber:
+    """Whisper on a bundle: reads, batches, recognises.
+
+    Attributes:
+        bundle: what it runs.
+        recogniser: its compiled programs, and the time spent compiling.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        language: str | None = None,
+        beams: int = 1,
+        batch_size: int = 8,
+        buckets: Sequence[int] = BUCKETS,
+        dtype: DTypeLike | None = None,
+        on_compile: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        """Load a bundle's weights.
+
+        Args:
+            language: a code such as "de"; None lets a multilingual model name each recording's.
+            beams: 1 is greedy.
+            batch_size: the most windows that are recognised at once.
+            buckets: lengths in seconds that windows are padded to; those that the bundle's padding
+                memory doesn't reach are left out, and without a memory 30 s alone is left.
+            dtype: of weights and activations; None is float32 on a CPU, else bfloat16.
+            on_compile: told before each compilation, which may take seconds.
+
+        Raises:
+            WhisfusionError: a setting is out of range, or the model doesn't know the language.
+        """
+        if beams < 1 or batch_size < 1:
+            raise WhisfusionError("beams and batch size must be at least 1")
+        if WINDOW_SECONDS not in buckets or not all(0 < b <= WINDOW_SECONDS for b in buckets):
+            raise WhisfusionError(f"buckets {tuple(buckets)}: 30 s and shorter, 30 among them")
+        self.bundle = bundle
+        self._tokenizer = tokenizer = bundle.tokenizer
+        self._batch_size = batch_size
+        model = bundle.config.model
+        self._codes = (
+            {id_: code for code, id_ in tokenizer.languages.items()} if model.multilingual else {}
+        )
+        self._language = self._checked(language)
+        memory = bundle.load_memory()
+        self._buckets: tuple[int, ...] = (WINDOW_SECONDS,)
+        if memory is not None:
+            shortest = memory.config.first_frame / FRAMES_PER_SECOND
+            self._buckets = tuple(b for b in buckets if b >= shortest)
+        vocabulary = Vocabulary(
+            bundle.config.rules, tokenizer.end, tokenizer.no_speech, tuple(sorted(self._codes))
+        )
+        settings = RecogniserSettings(vocabulary, model.mel_bins, beams)
+        if dtype is None:
+            dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        self.recogniser = Recogniser(bundle.load_whisper(dtype), memory, settings, on_compile)
+
+    @classmethod
+    def from_bundle(cls, bundle: str | Path, **settings: Any) -> Self:
+        """Open a bundle by its directory, or by a name that `whisfusion get` knows.
+
+        Args:
+            bundle: a directory, a `gs://` path, or a name such as "tiny.en".
+            settings: as the constructor takes them.
+
+        Raises:
+            BundleError: there is no such bundle, or it is damaged.
+        """
+        return cls(Bundle.open(find_bundle(bundle)), **settings)
+
+    def transcribe(self, source: Source, language: str | None = None) -> Transcript:
+        """Transcribe one recording of any length.
+
+        Args:
+            source: a path, an open binary file, or samples: [samples] floats in [-1, 1] at 16 kHz.
+            language: overrides the Transcriber's.
+
+        Raises:
+            AudioError: the recording can't be read.
+            WhisfusionError: the model doesn't know the language.
+        """
+        (result,) = self.transcribe_many([source], language)
+        if isinstance(result, AudioError):
+            raise result
+        return result
+
+    def transcribe_many(
+        self, sources: Iterable[Source], language: str | None = None
+    ) -> Iterator[Transcript | AudioError]:
+        """Transcribe recordings in batches of like length; what can't be read yields its error.
+
+        Results come in order, and don't depend on what shares their batch. Recordings are read
+        some batches ahead, no more.
+        """
+        language = self._checked(language) or self._language
+        remaining = iter(sources)
+        while group := list(islice(remaining, 4 * self._batch_size)):
+            read = [self._read(source, language) for source in group]
+            self._recognise([each for each in read if isinstance(each, _Recording)])
+            for each in read:
+                yield each if isinstance(each, AudioError) else self._transcript(each)
+
+    def _checked(self, language: str | None) -> str | None:
+        if language is None or language in self._codes.values():
+            return language
+        if not self._codes:
+            if language == "en":
+                return None
+            raise WhisfusionError(f"this model knows English only, not {language!r}")
+        known = " ".join(sorted(self._codes.values()))
+        raise WhisfusionError(f"language {language!r} is unknown; known are: {known}")
+
+    def _read(self, source: Source, language: str | None) -> "_Recording | AudioError":
+        try:
+            if isinstance(source, str | Path) or hasattr(source, "read"):
+                return _Recording(read_audio(source), language)
+            return _Recording(check_samples(np.asarray(source), "the array"), language)
+        except AudioError as error:
+            return error
+
+    def _recognise(self, recordings: Sequence[_Recording]) -> None:
+        # A recording's first window names its language for the others.
+        first, rest = [], []
+        for recording in recordings:
+            windows = [_Window(recording, *window) for window in cut_windows(recording.samples)]
+            first.append(windows[0])
+            rest += windows[1:]
+        for windows in (first, rest):
+            by_bucket = defaultdict(list)
+            for window in windows:
+                by_bucket[bucket_for(len(window.samples), self._buckets)].append(window)
+            for bucket, alike in sorted(by_bucket.items()):
+                for begin in range(0, len(alike), self._batch_size):
+                    self._recognise_batch(alike[begin : begin + self._batch_size], bucket)
+
+    def _recognise_batch(self, windows: Sequence[_Window], bucket: int) -> None:
+        prompts = [self._prompt(window.recording.language) for window in windows]
+        decoded, seconds = self.recogniser([w.samples for w in windows], prompts, bucket)
+        for row, window in enumerate(windows):
+            recording = window.recording
+            recording.language = self._codes.get(int(decoded.language[row]))
+            recording.segments[window.start] = self._segment(window, decoded, row)
+            recording.compute_seconds += seconds / len(windows)
+
+    def _prompt(self, language: str | None) -> list[int]:
+        if not self._codes:
+            return self._tokenizer.prompt(None)
+        prompt = self._tokenizer.prompt(language or next(iter(self._codes.values())))
+        return prompt if language else [prompt[0], -1, *prompt[2:]]
+
+    def _segment(self, window: _Window, decoded: Decoded, row: int) -> Segment:
+        written = decoded.tokens[row].tolist()
+        end = self._tokenizer.end
+        tokens = tuple(written[: written.index(end)] if end in written else written)
+        return Segment(
+            start=window.start / SAMPLE_RATE,
+            end=(window.start + len(window.samples)) / SAMPLE_RATE,
+            text=self._tokenizer.decode(tokens).strip(),
+            tokens=tokens,
+            avg_logprob=float(decoded.logprobs[row].sum()) / (len(tokens) + 1),
+            no_speech_prob=float(decoded.no_speech[row]),
+        )
+
+    def _transcript(self, recording: _Recording) -> Transcript:
+        segments = tuple(recording.segments[start] for start in sorted(recording.segments))
+        return Transcript(
+            text=" ".join(segment.text for segment in segments if segment.text),
+            language=recording.language,
+            seconds=len(recording.samples) / SAMPLE_RATE,
+            segments=segments,
+            compute_seconds=recording.compute_seconds,
+        )
