@@ -8,4 +8,3 @@ from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Segment, Transcript
 
 __all__ = ["Segment", "Transcriber", "Transcript", "WhisfusionError"]
-__version__ = "0.1.0"

@@ -1,9 +1,9 @@
 """A bundle: the directory that conversion and training write and everything else loads.
 
-    config.json      sizes, token rules, where the weights came from
-    tokenizer.json   Hugging Face `tokenizers`
-    params/          the weights, an Orbax checkpoint
-    memory/          the padding memory, another; absent if there is none
+config.json      sizes, token rules, where the weights came from
+tokenizer.json   Hugging Face `tokenizers`
+params/          the weights, an Orbax checkpoint
+memory/          the padding memory, another; absent if there is none
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from jax.typing import DTypeLike
 
 from whisfusion_jax.config import BundleConfig, WhisperConfig
 from whisfusion_jax.errors import BundleError, WhisfusionError
-from whisfusion_jax.models.padding_memory import PaddingMemory, abstract_memory
+from whisfusion_jax.models.padding_memory import PaddingMemory, memory_shapes
 from whisfusion_jax.models.whisper import Whisper
 from whisfusion_jax.storage import Tensor, load_tensors, save_tensors
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
@@ -77,8 +77,8 @@ class Bundle:
         """The padding memory in float32; None if the bundle has none."""
         if self.config.memory is None:
             return None
-        shapes = abstract_memory(self.config.model, self.config.memory)
-        targets = {name: getattr(shapes, name) for name in _MEMORY_TENSORS}
+        shapes = memory_shapes(self.config.model, self.config.memory)
+        targets = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
         return PaddingMemory(
             **load_tensors(self.path / "memory", targets), config=self.config.memory
         )
@@ -87,16 +87,14 @@ class Bundle:
         """Store a padding memory in the bundle, in place of any it had."""
         aside = self.path / ".memory.partial"
         aside.rmtree(missing_ok=True)
-        tensors = {name: Tensor.of(np.asarray(getattr(memory, name))) for name in _MEMORY_TENSORS}
+        names = memory_shapes(self.config.model, memory.config)
+        tensors = {name: Tensor.of(np.asarray(getattr(memory, name))) for name in names}
         save_tensors(aside, tensors)
         (self.path / "memory").rmtree(missing_ok=True)
         aside.rename(self.path / "memory")
         config = dataclasses.replace(self.config, memory=memory.config)
         _write_config(self.path, config)
         return Bundle(self.path, config)
-
-
-_MEMORY_TENSORS = ("keys", "values", "states")
 
 
 def abstract_whisper(config: WhisperConfig) -> Whisper:

@@ -109,7 +109,7 @@ def memory(
     /,
     pool: int = MemoryConfig.pool,
     first_frame: int = MemoryConfig.first_frame,
-    loudness: float = MemoryConfig.loudness,
+    loudness: float | None = MemoryConfig.loudness,
 ) -> int:
     """Make a bundle's padding memory, so that short clips cost a short window.
 
@@ -120,7 +120,7 @@ def memory(
         files: Recordings to make it from.
         pool: Encoder frames that one memory vector stands for; 50 are a second.
         first_frame: Where the memory begins: the end of the smallest bucket.
-        loudness: Where the log-mel's maximum is put, in log10 power.
+        loudness: Where the log-mel's maximum is put, in log10 power; None leaves it.
     """
     config = MemoryConfig(pool, first_frame, loudness)
     opened = Bundle.open(hub.find_bundle(bundle, _say))
@@ -131,7 +131,7 @@ def memory(
 
 def keep_compiled_programs() -> None:
     """Keep XLA's compiled programs in the cache directory, unless the user chose another."""
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.read("jax_compilation_cache_dir"):
         jax.config.update("jax_compilation_cache_dir", str(hub.cache_directory() / "programs"))
 
 
@@ -171,6 +171,7 @@ def _complain(message: str) -> None:
 
 
 def progress_bar() -> Progress:
+    """A bar with the time left, on standard error; none where that is no terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -182,9 +183,7 @@ def progress_bar() -> Progress:
     )
 
 
-def _output_paths(
-    files: Sequence[str], folder: Path | None, suffix: str
-) -> Sequence[Path | None]:
+def _output_paths(files: Sequence[str], folder: Path | None, suffix: str) -> Sequence[Path | None]:
     """Where each file's transcript goes; None is standard output."""
     if folder is None:
         return [None] * len(files)

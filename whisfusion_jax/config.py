@@ -1,4 +1,4 @@
-"""Typed, frozen settings: what a bundle's `config.json` holds and what compiled programs are keyed by."""
+"""Typed, frozen settings: a bundle's `config.json`, and keys of compiled programs."""
 
 import dataclasses
 import difflib
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from whisfusion_jax.errors import WhisfusionError
-
 
 FRAMES_PER_SECOND = 50
 """Of the encoder: two log-mel frames each."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisfusion_jax.audio.read import read_audio
-from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import WHISPER_SIZES
 from whisfusion_jax.conversion.convert import convert
 from whisfusion_jax.conversion.memory import add_memory
@@ -128,8 +127,8 @@ def get(name: str, say: Say = lambda message: None) -> Path:
         checkpoint, origin = _download(name, Path(work), say)
         say(f"converting {name}")
         converted = convert(checkpoint, Path(work) / "bundle", origin=origin)
-        add_memory(converted, [read_audio(clip) for clip in sorted(CLIPS.glob("*.flac"))])
-        os.rename(Path(work) / "bundle", bundle)
+        add_memory(converted, [read_audio(clip) for clip in sorted(CLIPS.glob("*.wav"))])
+        (Path(work) / "bundle").rename(bundle)
     say(f"{name} is in {bundle} ({LICENCE})")
     return bundle
 
@@ -156,8 +155,7 @@ def _from_hub(name: str, say: Say) -> Path:
     Raises:
         ConnectionError: the hub doesn't answer.
     """
-    import httpx
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import snapshot_download
 
     repository = f"openai/whisper-{name}"
     say(f"downloading {repository} from the Hugging Face hub ({LICENCE})")
@@ -174,10 +172,8 @@ def _from_hub(name: str, say: Say) -> Path:
                 etag_timeout=5,
             )
         )
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.HTTPError) as error:
+    except Exception as error:  # the hub's library changes its HTTP client, and so its errors
         raise ConnectionError(str(error).partition("\n")[0]) from None
-    except errors.HfHubHTTPError as error:
-        raise ConnectionError(f"it answers {error.response.status_code}") from None
 
 
 def _from_wheels(release: _Release, work: Path, say: Say) -> Path:

@@ -1,4 +1,4 @@
-"""Named tensors on disk: one Orbax checkpoint, written tensor by tensor, restored into any dtype."""
+"""Named tensors on disk: an Orbax checkpoint, written one by one, restored into any dtype."""
 
 import asyncio
 import logging

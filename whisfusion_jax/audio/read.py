@@ -1,8 +1,8 @@
 """Any recording that FFmpeg's libraries open, to 16 kHz mono samples."""
 
 from collections.abc import Iterator
+from io import IOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -15,7 +15,7 @@ _TOLERATED_LOSS = 0.5
 """Seconds by which a file may be shorter than its header says; encoders round and pad."""
 
 
-def read_audio(source: str | Path | BinaryIO) -> np.ndarray:
+def read_audio(source: str | Path | IOBase) -> np.ndarray:
     """Decode the first audio stream of a file to 16 kHz mono.
 
     Args:
@@ -31,11 +31,13 @@ def read_audio(source: str | Path | BinaryIO) -> np.ndarray:
     if isinstance(source, str | Path):
         _check_file(Path(source))
     try:
-        with av.open(source if not isinstance(source, Path) else str(source)) as container:
+        with av.open(str(source) if isinstance(source, Path) else source, "r") as container:
             if not container.streams.audio:
                 kind = "a video without sound" if container.streams.video else "no audio stream"
                 raise AudioError(f"{name}: {kind}")
             samples = _resampled(container, name)
+            if container.format.name == "ogg" and _ends_within_page(source):
+                raise AudioError(f"{name}: the file is cut short or damaged")
     except (av.error.FFmpegError, ValueError, EOFError) as error:
         if isinstance(error, AudioError):
             raise
@@ -86,7 +88,7 @@ def _resampled(container: av.container.InputContainer, name: str) -> np.ndarray:
     stream = container.streams.audio[0]
     rate = stream.rate
     if not rate:
-        raise AudioError(f"{name}: the audio stream names no sample rate")
+        raise AudioError(f"{name}: not readable as audio (it names no sample rate)")
     resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
     pieces, decoded = [], 0
     for mono in _mono_pieces(container, stream, name):
@@ -108,6 +110,21 @@ def _mono_pieces(
         for frame in packet.decode():
             for piece in to_float.resample(frame):
                 yield piece.to_ndarray().mean(axis=0, dtype=np.float32)
+
+
+def _ends_within_page(source: str | Path | IOBase) -> bool:
+    """Whether an Ogg file's last page is incomplete; Ogg declares no length to check."""
+    if not isinstance(source, IOBase):
+        with Path(source).open("rb") as file:
+            return _ends_within_page(file)
+    longest_page = 27 + 255 + 255 * 255
+    size = source.seek(0, 2)
+    source.seek(max(0, size - longest_page))
+    tail = source.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return True
+    return len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def _check_length(

@@ -1,9 +1,10 @@
 """What the converter asks of a checkpoint, whatever its format."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from whisfusion_jax.conversion.rules import LeafNames, Rule
 from whisfusion_jax.errors import ConversionError
 
 
-class Checkpoint(Protocol):
+class Checkpoint(ABC):
     """A Whisper checkpoint on disk: what is known at once, and its tensors one by one."""
 
     path: Path
@@ -27,13 +28,13 @@ class Checkpoint(Protocol):
     shapes: Mapping[str, tuple[int, ...]]
     """Of every tensor there, by its name."""
 
+    @abstractmethod
     def dtype(self, name: str) -> np.dtype:
         """What `read` will return, without reading it."""
-        ...
 
+    @abstractmethod
     def read(self, name: str) -> np.ndarray:
         """One tensor, into memory of its own."""
-        ...
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from whisfusion_jax.config import TokenRules, WhisperConfig
-from whisfusion_jax.conversion.checkpoint import head_pairs, read_json
+from whisfusion_jax.conversion.checkpoint import Checkpoint, head_pairs, read_json
 from whisfusion_jax.conversion.rules import Kind, LeafNames, Rule
 from whisfusion_jax.errors import ConversionError
 
@@ -65,7 +65,7 @@ class _Entry:
     offset: int
 
 
-class CTranslate2Checkpoint:
+class CTranslate2Checkpoint(Checkpoint):
     """Reads float and quantised models; quantised tensors come out as float32."""
 
     names = NAMES

@@ -7,7 +7,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from whisfusion_jax.config import TokenRules, WhisperConfig
-from whisfusion_jax.conversion.checkpoint import head_pairs, read_json
+from whisfusion_jax.conversion.checkpoint import Checkpoint, head_pairs, read_json
 from whisfusion_jax.conversion.rules import Kind, LeafNames, Rule
 from whisfusion_jax.errors import ConversionError
 
@@ -52,7 +52,7 @@ _DTYPES = {
 }
 
 
-class HuggingFaceCheckpoint:
+class HuggingFaceCheckpoint(Checkpoint):
     """Reads the directory that `save_pretrained` writes and the hub serves."""
 
     names = NAMES
@@ -68,29 +68,34 @@ class HuggingFaceCheckpoint:
         self.path = path
         settings = read_json(path / "config.json")
         if settings.get("model_type") != "whisper":
-            raise ConversionError(f"{path}: model_type is {settings.get('model_type')!r}, not whisper")
+            raise ConversionError(
+                f"{path}: model_type is {settings.get('model_type')!r}, not whisper"
+            )
         self.config = _config(settings, path)
         generation = path / "generation_config.json"
         self.rules, self.alignment_heads = _generation(
             read_json(generation) if generation.exists() else settings
         )
-        self.shapes: dict[str, tuple[int, ...]] = {}
         self._files: dict[str, tuple[Path, str, np.dtype]] = {}
+        self.shapes = {}
         for file in _shards(path):
-            self._index(file)
+            self.shapes |= self._index(file)
 
-    def _index(self, file: Path) -> None:
+    def _index(self, file: Path) -> dict[str, tuple[int, ...]]:
+        """A file's tensors, remembered, and their shapes."""
+        shapes = {}
         try:
             with safe_open(file, "numpy") as tensors:
-                for stored in tensors.keys():
+                for stored in list(tensors.keys()):
                     view = tensors.get_slice(stored)
                     if (kind := view.get_dtype()) not in _DTYPES:
                         raise ConversionError(f"{file}: {stored} is {kind}, not floating point")
                     name = stored.removeprefix("model.")
-                    self.shapes[name] = tuple(view.get_shape())
+                    shapes[name] = tuple(view.get_shape())
                     self._files[name] = (file, stored, _DTYPES[kind])
         except (SafetensorError, OSError) as error:
             raise ConversionError(f"{file}: not readable as safetensors ({error})") from None
+        return shapes
 
     def dtype(self, name: str) -> np.dtype:
         return self._files[name][2]

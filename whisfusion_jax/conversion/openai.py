@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 
 from whisfusion_jax.config import WhisperConfig
+from whisfusion_jax.conversion.checkpoint import Checkpoint
 from whisfusion_jax.conversion.rules import Kind, LeafNames, Rule
 from whisfusion_jax.errors import ConversionError
 
@@ -44,7 +45,7 @@ NAMES = (
 # fmt: on
 
 
-class OpenAICheckpoint:
+class OpenAICheckpoint(Checkpoint):
     """Reads what `whisper.load_model` downloads; needs torch (extra `parity`).
 
     The file names no tokenizer, no suppressed tokens and no alignment heads.

@@ -67,7 +67,7 @@ def read_prompt(
             or -1, then the task tokens.
         length: of the cache, prompt included.
     """
-    batch, size = prompt.shape
+    batch = prompt.shape[0]
     cache = decoder.empty_cache(batch, length)
     hidden, cache = decoder(prompt[:, :1], cache, 0, cross)
     logits = decoder.logits(hidden[:, 0])

@@ -114,9 +114,7 @@ def decode_by_beam(
 
     def step(state: _State) -> _State:
         newest = jax.lax.dynamic_index_in_dim(state.beams.tokens, state.step - 1, 2)
-        hidden, cache = decoder(
-            newest.reshape(-1, 1), state.cache, offset + state.step - 1, cross
-        )
+        hidden, cache = decoder(newest.reshape(-1, 1), state.cache, offset + state.step - 1, cross)
         logits = vocabulary.allowed(decoder.logits(hidden[:, 0]), first=False)
         return advance(state, logits.reshape(batch, beams, -1), cache)
 

@@ -1,4 +1,4 @@
-"""Whisper's own left-to-right decoding, taking the likeliest token at each step: one compiled loop."""
+"""Whisper's own left-to-right decoding, the likeliest token at each step, in a compiled loop."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -31,9 +31,7 @@ def read_manifest(path: Path) -> list[Utterance]:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise WhisfusionError(f"{path}: {reason}") from None
     utterances = [
-        _utterance(line, path, number)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
+        _utterance(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()
     ]
     if not utterances:
         raise WhisfusionError(f"{path}: holds no utterance")

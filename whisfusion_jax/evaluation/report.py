@@ -98,7 +98,9 @@ class Report:
         )  # fmt: skip
         for title, key in _GROUPS.items():
             for name, row in _rates(self.results, key).items():
-                counts = [str(row[k]) for k in ("substitutions", "deletions", "insertions", "words")]
+                counts = [
+                    str(row[k]) for k in ("substitutions", "deletions", "insertions", "words")
+                ]
                 table.add_row(
                     f"{title} {name}", f"{100 * row['wer']:.2f}", "", f"{100 * row['cer']:.2f}",
                     *counts, f"{row['rtfx']:.1f}",

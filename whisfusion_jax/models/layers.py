@@ -43,7 +43,7 @@ def attend(
 
 
 class Attention(nnx.Module):
-    """Multi-head attention with Whisper's biases: queries, values and output have one, keys none."""
+    """Multi-head attention with Whisper's biases: on queries, values and output, not on keys."""
 
     def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs) -> None:
         self.heads = heads

@@ -69,13 +69,15 @@ def _for_batch(rows: jax.Array, like: jax.Array) -> jax.Array:
     return jnp.broadcast_to(rows, (like.shape[0], *rows.shape)).astype(like.dtype)
 
 
-def abstract_memory(model: WhisperConfig, memory: MemoryConfig) -> PaddingMemory:
-    """The memory's shapes, for loading it."""
+def memory_shapes(model: WhisperConfig, memory: MemoryConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of a memory's arrays, for loading it."""
     vectors = (model.audio_positions - memory.first_frame) // memory.pool
     per_head = (model.heads, vectors, model.width // model.heads)
-    per_layer = jax.ShapeDtypeStruct((model.encoder_layers, *per_head), jnp.float32)
-    states = jax.ShapeDtypeStruct((vectors, model.width), jnp.float32)
-    return PaddingMemory(per_layer, per_layer, states, memory)
+    return {
+        "keys": (model.encoder_layers, *per_head),
+        "values": (model.encoder_layers, *per_head),
+        "states": (vectors, model.width),
+    }
 
 
 def make_memory(encoder: "Encoder", mel: jax.Array, config: MemoryConfig) -> PaddingMemory:

@@ -4,8 +4,9 @@ from whisfusion_jax.config import TokenRules
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
 
 # OpenAI's choice: marks that stand for noises, music and speakers rather than for speech.
-_MARKS = tuple("\"#()*+/:;<=>@[\\]^_`{|}~「」『』") + tuple(
-    "<< >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪".split()
+_MARKS = (
+    *'"#()*+/:;<=>@[\\]^_`{|}~「」『』',
+    *"<< >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪".split(),  # noqa: SIM905
 )
 _MUSIC = tuple("♩♪♫♬♭♮♯")
 """Some are several tokens long; their shared first token is suppressed too."""

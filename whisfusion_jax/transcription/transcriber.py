@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import IOBase
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
 from whisfusion_jax.transcription.transcript import Segment, Transcript
 
-Source = str | Path | BinaryIO | ArrayLike
+Source = str | Path | IOBase | ArrayLike
 """A file's path, an open binary file, or mono samples at 16 kHz."""
 
 
@@ -159,7 +160,7 @@ class Transcriber:
 
     def _read(self, source: Source, language: str | None) -> "_Recording | AudioError":
         try:
-            if isinstance(source, str | Path) or hasattr(source, "read"):
+            if isinstance(source, str | Path | IOBase):
                 return _Recording(read_audio(source), language)
             return _Recording(check_samples(np.asarray(source), "the array"), language)
         except AudioError as error:

@@ -1,0 +1,48 @@
+# Every target makes .venv first and needs nothing but Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo lint format test test-parity bench clean
+
+demo: $(VENV)/demo                 ## transcribe the samples
+	$(BIN)/whisfusion transcribe samples/*.flac
+
+lint: $(VENV)/test                 ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(VENV)/test                 ## all tests that need no torch
+	$(BIN)/pytest
+
+test-parity: $(VENV)/parity        ## live against transformers, torch and faster-whisper
+	$(BIN)/pytest -m parity tests
+
+bench: $(VENV)/parity              ## the tables of docs/results.md, on this machine
+	$(BIN)/python -m benchmarks.transcription
+	$(BIN)/python -m benchmarks.decoding
+	$(BIN)/python -m benchmarks.encoder
+
+$(VENV)/demo: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/test: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/demo
+
+$(VENV)/parity: $(VENV)/test
+	$(BIN)/pip install --quiet 'torch==2.13.0'
+	$(BIN)/pip install --quiet --editable '.[test,parity,plots]'
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,49 @@
+"""Fixtures that several test files share."""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from tests.support import TINY, byte_tokenizer, random_bundle
+from whisfusion_jax import hub
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.errors import WhisfusionError
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+# Programs compiled by one test serve the next run.
+jax.config.update("jax_compilation_cache_dir", str(hub.cache_directory() / "test-programs"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    path.write_text(byte_tokenizer())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of random weights, without a padding memory."""
+    return random_bundle(tmp_path_factory.mktemp("bundles") / "tiny", TINY)
+
+
+def _real(name: str) -> Bundle:
+    try:
+        return Bundle.open(hub.get(name))
+    except WhisfusionError as error:
+        pytest.skip(f"the real {name} weights can't be had: {error}")
+
+
+@pytest.fixture(scope="session")
+def tiny_en() -> Bundle:
+    """Whisper tiny.en, real weights."""
+    return _real("tiny.en")
+
+
+@pytest.fixture(scope="session")
+def base() -> Bundle:
+    """Whisper base, real weights, multilingual."""
+    return _real("base")

@@ -1,0 +1,82 @@
+"""Small models, tokenizers and signals that tests share."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from whisfusion_jax.bundle import Bundle, parameter_shapes, write_bundle
+from whisfusion_jax.config import BundleConfig, TokenRules, WhisperConfig
+from whisfusion_jax.storage import Tensor
+
+SPECIAL = (
+    "<|endoftext|>",
+    "<|startoftranscript|>",
+    "<|en|>",
+    "<|de|>",
+    "<|translate|>",
+    "<|transcribe|>",
+    "<|startoflm|>",
+    "<|startofprev|>",
+    "<|nospeech|>",
+    "<|notimestamps|>",
+)
+
+TINY = WhisperConfig(
+    mel_bins=80, vocabulary=256 + len(SPECIAL), width=32, heads=2, encoder_layers=2,
+    decoder_layers=2,
+)  # fmt: skip
+"""A Whisper of 0.1 M parameters with the byte tokenizer below."""
+
+TINY_RULES = TokenRules(suppress=(3, 40, 41), suppress_first=(220, 256))
+
+
+def byte_tokenizer() -> str:
+    """A tokenizer.json whose tokens are the 256 bytes, then Whisper's special tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL))
+    return tokenizer.to_str()
+
+
+def random_tensors(config: WhisperConfig, seed: int = 0, dtype: type = np.float32) -> dict:
+    """Weights by our names; large enough that texts vary."""
+    random = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in sorted(parameter_shapes(config).items()):
+        tensor = random.normal(size=shape)
+        if name.endswith("kernel"):
+            tensor /= np.sqrt(np.prod(shape[:-1]))
+        elif name.endswith("scale"):
+            tensor = 1 + 0.1 * tensor
+        else:
+            tensor *= 0.2
+        tensors[name] = tensor.astype(dtype)
+    return tensors
+
+
+def random_bundle(
+    path: Path, config: WhisperConfig = TINY, seed: int = 0, rules: TokenRules = TINY_RULES
+) -> Bundle:
+    tensors = {name: Tensor.of(array) for name, array in random_tensors(config, seed).items()}
+    return write_bundle(path, BundleConfig(config, rules), byte_tokenizer(), tensors)
+
+
+def speechlike(seconds: float, seed: int = 0, rate: int = 16_000) -> np.ndarray:
+    """Bursts of harmonics with noise between: [samples] float32 in [-1, 1]."""
+    random = np.random.default_rng(seed)
+    t = np.arange(int(seconds * rate)) / rate
+    pitch = 120 + 40 * np.sin(2 * np.pi * 0.7 * t + seed)
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    voiced = sum(np.sin(k * phase) / k for k in range(1, 12))
+    envelope = np.clip(np.sin(2 * np.pi * 1.3 * t + seed), 0, 1)
+    wave = 0.2 * envelope * voiced + 0.003 * random.normal(size=t.shape)
+    return wave.clip(-1, 1).astype(np.float32)
+
+
+def manifest(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path

@@ -1,0 +1,1 @@
+"""Whisper checkpoints of other formats to bundles: `python -m tools.convert_weights`."""
