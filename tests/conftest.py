@@ -1,20 +1,35 @@
 """Fixtures that several test files share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from tests.support import TINY, byte_tokenizer, random_bundle
 from whisfusion_jax import hub
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.models.whisper import Whisper
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
 # Programs compiled by one test serve the next run.
 jax.config.update("jax_compilation_cache_dir", str(hub.cache_directory() / "test-programs"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Mapping[str, np.ndarray]:
+    """What transformers computed, as tests/parity/record.py wrote it down."""
+    with np.load(Path(__file__).parent / "fixtures" / "transformers.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="session")
+def tiny_whisper(tiny_bundle: Bundle) -> Whisper:
+    return tiny_bundle.load_whisper()
 
 
 @pytest.fixture(scope="session")

@@ -80,3 +80,13 @@ def speechlike(seconds: float, seed: int = 0, rate: int = 16_000) -> np.ndarray:
 def manifest(path: Path, rows: list[dict]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+SIGNALS = {
+    "speechlike": speechlike(7.3),
+    "full_window": speechlike(30, seed=1),
+    "tone": (0.8 * np.sin(np.arange(48_000) * 0.4)).astype(np.float32),
+    "quiet_noise": (1e-4 * np.random.default_rng(2).normal(size=32_000)).astype(np.float32),
+    "silence": np.zeros(16_000, np.float32),
+}
+"""Samples that log-mel is recorded for."""

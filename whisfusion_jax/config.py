@@ -121,7 +121,7 @@ class TokenRules(_FromDict):
 class MemoryConfig(_FromDict):
     """How a bundle's padding memory was made (docs/padding_memory.md)."""
 
-    pool: int = 50
+    pool: int = 10
     """Encoder frames that one memory vector stands for (50 a second)."""
     first_frame: int = 300
     """Encoder frame where the memory begins: the end of the smallest bucket."""

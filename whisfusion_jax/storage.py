@@ -1,7 +1,6 @@
 """Named tensors on disk: an Orbax checkpoint, written one by one, restored into any dtype."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 
 from whisfusion_jax.errors import BundleError
@@ -61,16 +61,16 @@ def save_tensors(path: epath.Path, tensors: Mapping[str, Tensor]) -> None:
     Memory stays at a few times the largest tensor.
     """
     registry = ocp.type_handlers.create_type_handler_registry((Tensor, _OneByOne()))
-    # One directory a tensor: OCDBT's packed form is merged, and so held in memory, at the end.
-    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, type_handler_registry=registry)
-    quiet = logging.getLogger("absl")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # it warns of the absent jax.Array handler and OCDBT files
+    # Orbax warns that it has no jax.Array to write and no OCDBT files to merge.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
     try:
+        # One directory a tensor: OCDBT's packed form is merged, and so held in memory, at the end.
+        handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, type_handler_registry=registry)
         with ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(path, args=ocp.args.PyTreeSave(dict(tensors)))
     finally:
-        quiet.setLevel(level)
+        logging.set_verbosity(verbosity)
 
 
 def load_tensors(

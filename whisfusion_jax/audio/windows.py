@@ -8,6 +8,9 @@ WINDOW_SECONDS = 30
 """What Whisper reads at once."""
 BUCKETS = (6, 10, 15, 20, 30)
 """Seconds that windows are padded to where the bundle has a padding memory."""
+SPARE_SECONDS = 0.5
+"""Silence that a bucket keeps behind its clip: the memory stands for silence, and a word cut off
+by the bucket's end may end the text there."""
 
 _SEARCH_SECONDS = 5
 """How far back from a full window's end the quietest moment is sought."""
@@ -44,8 +47,12 @@ def _quietest(samples: np.ndarray, end: int) -> int:
 
 
 def bucket_for(samples: int, buckets: tuple[int, ...] = BUCKETS) -> int:
-    """The shortest bucket, in seconds, that holds this many samples (at most a window)."""
-    return next(b for b in sorted(buckets) if samples <= b * SAMPLE_RATE)
+    """The shortest bucket, in seconds, that holds so many samples, at most 30 s, and some spare."""
+    return next(
+        bucket
+        for bucket in sorted(buckets)
+        if samples <= (bucket - SPARE_SECONDS) * SAMPLE_RATE or bucket == WINDOW_SECONDS
+    )
 
 
 def pad_to(samples: np.ndarray, seconds: int) -> np.ndarray:

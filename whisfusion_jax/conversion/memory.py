@@ -6,15 +6,11 @@ import jax
 import numpy as np
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
-from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
+from whisfusion_jax.audio.windows import SPARE_SECONDS, WINDOW_SECONDS, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND, MemoryConfig
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.padding_memory import make_memory
-
-_SPARE_SECONDS = 0.5
-"""Silence kept between a clip's end and the memory's first frame."""
-
 
 def add_memory(
     bundle: Bundle, recordings: Sequence[np.ndarray], config: MemoryConfig | None = None
@@ -32,7 +28,7 @@ def add_memory(
     if not recordings:
         raise WhisfusionError("a padding memory is made from at least one recording")
     config = config or MemoryConfig()
-    longest = int((config.first_frame / FRAMES_PER_SECOND - _SPARE_SECONDS) * SAMPLE_RATE)
+    longest = int((config.first_frame / FRAMES_PER_SECOND - SPARE_SECONDS) * SAMPLE_RATE)
     clips = np.stack([pad_to(samples[:longest], WINDOW_SECONDS) for samples in recordings])
     mel = log_mel(clips, bundle.config.model.mel_bins, config.loudness)
     memory = jax.jit(make_memory, static_argnames="config")(
