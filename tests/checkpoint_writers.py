@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
 from whisfusion_jax.config import TokenRules, WhisperConfig
 from whisfusion_jax.conversion import ctranslate2, huggingface, openai
@@ -121,13 +122,17 @@ def write_ctranslate2(
     }
     (path / "config.json").write_text(json.dumps(settings))
     (path / "tokenizer.json").write_text(tokenizer)
+    (path / "vocabulary.json").write_text(json.dumps(_vocabulary(tokenizer, config.vocabulary)))
     reader = ctranslate2.CTranslate2Checkpoint
     variables = _theirs(tensors, ctranslate2.NAMES, reader.leaves, config)
     if int8:
         variables = _quantised(variables)
     for half in ("encoder", "decoder"):
         variables[f"{half}/num_heads"] = np.asarray(config.heads, np.int16)
-        variables[f"{half}/pre_norm"] = np.asarray(1, np.int8)
+    flags = {"activation": 3, "alibi": 0, "pre_norm": 1, "scale_embeddings": 0}
+    for name, value in {**flags, "start_from_zero_embedding": 0}.items():
+        variables[f"decoder/{name}"] = np.asarray(value, np.int8)
+    variables["decoder/alignment_heads"] = np.asarray(1, np.int16)
     variables["decoder/alignment_layer"] = np.asarray(-1, np.int16)
     types = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4, "bfloat16": 5}
 
@@ -144,6 +149,12 @@ def write_ctranslate2(
         file.write(struct.pack("<I", 1))
         file.write(string("decoder/projection/weight") + string("decoder/embeddings/weight"))
     return path
+
+
+def _vocabulary(tokenizer: str, size: int) -> list[str]:
+    """Every token in the order of ids; those that the tokenizer doesn't name get a stand-in."""
+    names = {id_: name for name, id_ in Tokenizer.from_str(tokenizer).get_vocab().items()}
+    return [names.get(id_, f"<unnamed {id_}>") for id_ in range(size)]
 
 
 def _quantised(variables: Tensors) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ from whisfusion_jax.transcription.transcript import Transcript
 _info = Console(stderr=True, highlight=False)
 """For people; the transcripts alone go to standard output."""
 
-Files = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+Files = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")]
 BundleName = Annotated[str, tyro.conf.arg(metavar="NAME|DIR")]
 
 
@@ -131,7 +131,7 @@ def memory(
 
 def keep_compiled_programs() -> None:
     """Keep XLA's compiled programs in the cache directory, unless the user chose another."""
-    if not jax.config.read("jax_compilation_cache_dir"):
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(hub.cache_directory() / "programs"))
 
 

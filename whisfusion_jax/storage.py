@@ -92,9 +92,10 @@ def load_tensors(
         _check_same(path, checkpointer, targets)
         try:
             return checkpointer.restore(path, args=ocp.args.StandardRestore(targets))
-        except (ValueError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise BundleError(f"{path}: damaged ({reason})") from None
+        except Exception as error:  # Orbax wraps what TensorStore says in a bare one
+            reason = str(error.__cause__ or error).strip().partition("\n")[0]
+    # Raised out here, so that it doesn't keep the unfinished reads of the other tensors alive.
+    raise BundleError(f"{path}: damaged ({reason})")
 
 
 def _check_same(

@@ -29,7 +29,9 @@ def test_thirty_seconds_are_one_window() -> None:
     assert len(cut_windows(np.ones(30 * 16_000))) == 1
 
 
-@pytest.mark.parametrize(("seconds", "bucket"), [(0.1, 6), (5.5, 6), (5.51, 10), (29, 30), (30, 30)])
+@pytest.mark.parametrize(
+    ("seconds", "bucket"), [(0.1, 6), (5.5, 6), (5.51, 10), (29, 30), (30, 30)]
+)
 def test_bucket_is_the_shortest_that_holds_with_some_spare(seconds: float, bucket: int) -> None:
     assert bucket_for(int(seconds * 16_000)) == bucket
 

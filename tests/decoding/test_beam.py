@@ -67,9 +67,7 @@ def search(
 
 
 @pytest.mark.parametrize("few_tokens", [False, True])
-def test_equals_a_plain_search(
-    few_tokens: bool, tiny_whisper: Whisper, audio: AudioStates
-) -> None:
+def test_equals_a_plain_search(few_tokens: bool, tiny_whisper: Whisper, audio: AudioStates) -> None:
     """With the whole vocabulary, and with one so small that texts end early."""
     rules = TINY_RULES
     if few_tokens:

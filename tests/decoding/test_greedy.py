@@ -59,9 +59,7 @@ def test_a_row_does_not_depend_on_its_neighbours(
 ) -> None:
     for row in range(2):
         one = AudioStates(audio.states[row : row + 1], None)
-        alone = decode_greedily(
-            tiny_whisper.decoder, one, jnp.array([PROMPT]), VOCABULARY, LENGTH
-        )
+        alone = decode_greedily(tiny_whisper.decoder, one, jnp.array([PROMPT]), VOCABULARY, LENGTH)
         np.testing.assert_array_equal(alone.tokens[0], decoded.tokens[row])
 
 
@@ -85,12 +83,8 @@ def test_names_the_language(tiny_whisper: Whisper, audio: AudioStates) -> None:
     prompt = jnp.array([[257, -1, 261, 265], [257, 259, 261, 265]])
     result = decode_greedily(tiny_whisper.decoder, audio, prompt, vocabulary, LENGTH)
     decoder = tiny_whisper.decoder
-    hidden, _ = decoder(
-        prompt[:, :1], decoder.empty_cache(2, 1), 0, decoder.cross_cache(audio)
-    )
+    hidden, _ = decoder(prompt[:, :1], decoder.empty_cache(2, 1), 0, decoder.cross_cache(audio))
     heard = 258 + int(decoder.logits(hidden)[0, 0, 258:260].argmax())
     assert result.language.tolist() == [heard, 259]
-    given = decode_greedily(
-        decoder, audio, prompt.at[0, 1].set(heard), vocabulary, LENGTH
-    )
+    given = decode_greedily(decoder, audio, prompt.at[0, 1].set(heard), vocabulary, LENGTH)
     np.testing.assert_array_equal(given.tokens, result.tokens)

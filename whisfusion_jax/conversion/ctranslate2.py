@@ -28,7 +28,7 @@ NAMES = (
     Rule("encoder.blocks.*.mlp.up",                "encoder/layer_*/ffn/linear_0",               Kind.LINEAR),
     Rule("encoder.blocks.*.mlp.down",              "encoder/layer_*/ffn/linear_1",               Kind.LINEAR),
     Rule("encoder.norm",                           "encoder/layer_norm",                         Kind.NORM),
-    Rule("decoder.embedding.embedding",            "decoder/embeddings/weight",                  Kind.TABLE),
+    Rule("decoder.embedding",                      "decoder/embeddings/weight",                  Kind.TABLE),
     Rule("decoder.positions",                      "decoder/position_encodings/encodings",       Kind.TABLE),
     Rule("decoder.blocks.*.attention_norm",        "decoder/layer_*/self_attention/layer_norm",  Kind.NORM),
     Rule("decoder.blocks.*.attention.query",       "decoder/layer_*/self_attention/linear_0",    Kind.LINEAR, 0, 3),

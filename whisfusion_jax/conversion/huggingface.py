@@ -25,7 +25,7 @@ NAMES = (
     Rule("encoder.blocks.*.mlp.up",               "encoder.layers.*.fc1",                      Kind.LINEAR),
     Rule("encoder.blocks.*.mlp.down",             "encoder.layers.*.fc2",                      Kind.LINEAR),
     Rule("encoder.norm",                          "encoder.layer_norm",                        Kind.NORM),
-    Rule("decoder.embedding.embedding",           "decoder.embed_tokens.weight",               Kind.TABLE),
+    Rule("decoder.embedding",                     "decoder.embed_tokens.weight",               Kind.TABLE),
     Rule("decoder.positions",                     "decoder.embed_positions.weight",            Kind.TABLE),
     Rule("decoder.blocks.*.attention_norm",       "decoder.layers.*.self_attn_layer_norm",     Kind.NORM),
     Rule("decoder.blocks.*.attention.query",      "decoder.layers.*.self_attn.q_proj",         Kind.LINEAR),

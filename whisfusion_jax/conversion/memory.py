@@ -12,6 +12,7 @@ from whisfusion_jax.config import FRAMES_PER_SECOND, MemoryConfig
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.padding_memory import make_memory
 
+
 def add_memory(
     bundle: Bundle, recordings: Sequence[np.ndarray], config: MemoryConfig | None = None
 ) -> Bundle:

@@ -25,7 +25,7 @@ NAMES = (
     Rule("encoder.blocks.*.mlp.up",                "encoder.blocks.*.mlp.0",             Kind.LINEAR),
     Rule("encoder.blocks.*.mlp.down",              "encoder.blocks.*.mlp.2",             Kind.LINEAR),
     Rule("encoder.norm",                           "encoder.ln_post",                    Kind.NORM),
-    Rule("decoder.embedding.embedding",            "decoder.token_embedding.weight",     Kind.TABLE),
+    Rule("decoder.embedding",                      "decoder.token_embedding.weight",     Kind.TABLE),
     Rule("decoder.positions",                      "decoder.positional_embedding",       Kind.TABLE),
     Rule("decoder.blocks.*.attention_norm",        "decoder.blocks.*.attn_ln",           Kind.NORM),
     Rule("decoder.blocks.*.attention.query",       "decoder.blocks.*.attn.query",        Kind.LINEAR),

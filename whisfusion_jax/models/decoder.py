@@ -8,7 +8,7 @@ from flax import nnx
 
 from whisfusion_jax.config import WhisperConfig
 from whisfusion_jax.models.encoder import AudioStates
-from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, layer_norm, positions
+from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, layer_norm, table
 
 Cache = tuple[KeysValues, ...]
 """A layer's self-attention keys and values of all positions so far, each
@@ -66,8 +66,8 @@ class Decoder(nnx.Module):
     """Token and position embeddings, causal blocks, and logits tied to the token embedding."""
 
     def __init__(self, config: WhisperConfig, *, rngs: nnx.Rngs) -> None:
-        self.embedding = nnx.Embed(config.vocabulary, config.width, rngs=rngs)
-        self.positions = positions(config.text_positions, config.width)
+        self.embedding = table(config.vocabulary, config.width)
+        self.positions = table(config.text_positions, config.width)
         self.blocks = nnx.List(
             DecoderBlock(config.width, config.heads, rngs=rngs)
             for _ in range(config.decoder_layers)
@@ -102,7 +102,7 @@ class Decoder(nnx.Module):
         """
         position = jnp.asarray(position)
         n = tokens.shape[1]
-        x = self.embedding(tokens)
+        x = self.embedding[tokens]
         x = x + jax.lax.dynamic_slice_in_dim(self.positions[...], position, n)
         written = []
         for block, cached, audio in zip(self.blocks, cache, cross.layers, strict=True):
@@ -112,4 +112,4 @@ class Decoder(nnx.Module):
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., width] to [..., vocabulary] float32: entry i scores what follows position i."""
-        return self.embedding.attend(hidden).astype(jnp.float32)
+        return jnp.matmul(hidden, self.embedding[...].T, preferred_element_type=jnp.float32)

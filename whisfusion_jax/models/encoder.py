@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from whisfusion_jax.config import WhisperConfig
-from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, layer_norm, positions
+from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, layer_norm, table
 from whisfusion_jax.models.padding_memory import PaddingMemory
 
 
@@ -49,7 +49,7 @@ class Encoder(nnx.Module):
         pad_one = ((1, 1),)  # PyTorch's padding=1; "SAME" would shift the strided one by a frame
         self.conv1 = nnx.Conv(config.mel_bins, width, 3, padding=pad_one, rngs=rngs)
         self.conv2 = nnx.Conv(width, width, 3, strides=2, padding=pad_one, rngs=rngs)
-        self.positions = positions(config.audio_positions, width)
+        self.positions = table(config.audio_positions, width)
         self.blocks = nnx.List(
             EncoderBlock(width, config.heads, rngs=rngs) for _ in range(config.encoder_layers)
         )

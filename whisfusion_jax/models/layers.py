@@ -93,6 +93,6 @@ def layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
     return nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
 
 
-def positions(count: int, width: int) -> nnx.Param[jax.Array]:
-    """A table of positions, filled from the checkpoint: [count, width]."""
+def table(count: int, width: int) -> nnx.Param[jax.Array]:
+    """A table of embeddings, filled from a checkpoint: [count, width]."""
     return nnx.Param(jnp.zeros((count, width)))

@@ -1,0 +1,85 @@
+"""What the benchmarks share: clips, alternating rounds, tables."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from whisfusion_jax.audio.read import read_audio
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.evaluation.manifest import Utterance, read_manifest
+from whisfusion_jax.hub import find_bundle
+
+SAMPLES = Path(__file__).parent.parent / "samples" / "manifest.jsonl"
+ROUNDS = 5
+
+
+def load_clips(
+    manifest: Path, shortest: float = 0, longest: float = 1e9, count: int | None = None
+) -> list[tuple[Utterance, np.ndarray]]:
+    """Utterances of a manifest within a range of seconds, with their samples."""
+    clips = []
+    for utterance in track(read_manifest(manifest), description="reading", transient=True):
+        samples = read_audio(utterance.audio)
+        if shortest <= len(samples) / 16_000 <= longest:
+            clips.append((utterance, samples))
+    return clips[:count]
+
+
+def alternate(
+    contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS
+) -> dict[str, list[float]]:
+    """Time contenders in turn, A B C A B C, after one round that isn't counted: seconds each."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for counted in track([False] + [True] * rounds, description="timing", transient=True):
+        for name, run in contenders.items():
+            begin = time.perf_counter()
+            run()
+            if counted:
+                times[name].append(time.perf_counter() - begin)
+    return times
+
+
+def timing_table(
+    title: str, times: Mapping[str, Sequence[float]], against: str, audio_seconds: float = 0
+) -> Table:
+    """Medians, and each round's ratio to one contender with its spread."""
+    table = Table(title=title)
+    columns = ["", "median s", f"times as fast as {against}", "lowest to highest"]
+    for column in [*columns, "RTFx"] if audio_seconds else columns:
+        table.add_column(column, justify="right" if column else "left")
+    for name, seconds in times.items():
+        ratios = [other / own for other, own in zip(times[against], seconds, strict=True)]
+        median = statistics.median(seconds)
+        row = [
+            name,
+            f"{median:.4g}",
+            f"{statistics.median(ratios):.2f}",
+            f"{min(ratios):.2f} to {max(ratios):.2f}",
+        ]
+        table.add_row(*row, *([f"{audio_seconds / median:.1f}"] if audio_seconds else []))
+    return table
+
+
+def faster_whisper_directory(bundle: Bundle, folder: Path) -> Path:
+    """The bundle's weights as a CTranslate2 directory, as float16."""
+    from flax import nnx
+
+    from tests.checkpoint_writers import write_ctranslate2
+    from whisfusion_jax.bundle import named_variables
+
+    state = nnx.state(bundle.load_whisper(np.float16))
+    tensors = {name: np.asarray(v[...]) for name, v in named_variables(state).items()}
+    text = (bundle.path / "tokenizer.json").read_text()
+    return write_ctranslate2(
+        folder / "ctranslate2", bundle.config.model, bundle.config.rules, tensors, text
+    )
+
+
+def open_bundle(name: str) -> Bundle:
+    return Bundle.open(find_bundle(name, Console().print))

@@ -1,0 +1,152 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.audio.media import tone, write
+from tests.support import random_bundle, speechlike
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.cli import main
+from whisfusion_jax.conversion.memory import add_memory
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    made = random_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+    return str(add_memory(made, [speechlike(4)]).path)
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[str]:
+    return [
+        str(write(tmp_path / f"{name}.flac", "flac", tone(2, 16_000, frequency=f), 16_000))
+        for name, f in (("low", 200), ("high", 900))
+    ]
+
+
+@pytest.fixture
+def run(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> object:
+    """Run the command in this process: exit code, standard output, standard error."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "the tests' own")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        out, err = capfd.readouterr()
+        code = exit_.value.code
+        return code if isinstance(code, int) else 1, out, err
+
+    return command
+
+
+def test_text_to_standard_output_a_line_a_file(run, clips: list[str], bundle: str) -> None:
+    code, out, err = run("transcribe", *clips, "--bundle", bundle)
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    assert "RTFx" in err
+    assert "compiling" in err
+
+
+def test_json_has_file_times_and_tokens(run, clips: list[str], bundle: str) -> None:
+    code, out, _ = run("transcribe", *clips, "--bundle", bundle, "--format", "json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [row["file"] for row in rows] == clips
+    assert rows[0]["seconds"] == 2
+    assert rows[0]["segments"][0]["tokens"]
+
+
+def test_bad_files_are_named_and_the_rest_is_written(
+    run, clips: list[str], bundle: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.wav").touch()
+    out_dir = tmp_path / "texts"
+    files = [clips[0], str(tmp_path / "empty.wav"), "missing.mp3", clips[1]]
+    code, out, err = run("transcribe", *files, "--bundle", bundle, "--output-dir", str(out_dir))
+    assert code == 2
+    assert out == ""
+    assert sorted(path.name for path in out_dir.iterdir()) == ["high.txt", "low.txt"]
+    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    assert errors == [
+        f"error: {tmp_path}/empty.wav: the file is empty",
+        "error: missing.mp3: no such file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "no FILE given"),
+        (["a/x.wav", "b/x.mp3", "--output-dir", "out"], "would both be written to out/x.txt"),
+        (["a.wav", "--bundle", "nowhere"], "nowhere: no bundle directory, and no published"),
+        (["a.wav", "--beams", "0"], "at least 1"),
+        (["a.wav", "--language", "de"], "English only"),
+    ],
+)
+def test_wrong_calls_get_one_line(
+    arguments: list[str], reason: str, run, bundle: str, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "--bundle" not in arguments:
+        arguments = [*arguments, "--bundle", bundle]
+    code, out, err = run("transcribe", *arguments)
+    assert code == 2
+    assert out == ""
+    assert reason in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [[], ["transcribe"], ["get"], ["memory"]])
+def test_help_explains(command: list[str], run) -> None:
+    code, out, _ = run(*command, "--help")
+    assert code == 0
+    assert "usage: whisfusion" in out
+    assert "Write what is said" in out or command not in ([], ["transcribe"])
+
+
+def test_an_unknown_flag_is_named(run) -> None:
+    code, out, err = run("transcribe", "a.wav", "--bundel", "x")
+    assert code == 2
+    assert "--bundel" in out + err
+
+
+def test_memory_is_made_from_files(run, clips: list[str], tmp_path: Path) -> None:
+    made = random_bundle(tmp_path / "plain")
+    code, _, err = run("memory", str(made.path), *clips, "--pool", "50")
+    assert code == 0
+    assert "padding memory from 2 recordings" in err
+    memory = Bundle.open(made.path).load_memory()
+    assert memory is not None
+    assert memory.config.pool == 50
+
+
+def test_runs_as_a_module(bundle: str, clips: list[str]) -> None:
+    command = [sys.executable, "-m", "whisfusion_jax", "transcribe", clips[0], "--bundle", bundle]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "100"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_damaged_weights_are_named(bundle: str, clips: list[str], tmp_path: Path) -> None:
+    """In a process of its own: Orbax leaves reads unfinished that complain at its end."""
+    shutil.copytree(bundle, tmp_path / "damaged")
+    params = tmp_path / "damaged" / "params"
+    chunk = params / "encoder.blocks.0.mlp.up.kernel" / "0.0"
+    chunk.write_bytes(chunk.read_bytes()[:10])
+    command = [sys.executable, "-m", "whisfusion_jax", "transcribe", clips[0]]
+    done = subprocess.run(
+        [*command, "--bundle", str(params.parent)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"error: {params}: damaged (" in done.stderr

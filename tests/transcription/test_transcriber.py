@@ -1,0 +1,155 @@
+import re
+from io import BytesIO
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from tests.audio.bad_files import write_bad_files
+from tests.audio.media import tone, write
+from tests.conftest import SAMPLES
+from tests.support import random_bundle, speechlike
+from whisfusion_jax import Transcriber, Transcript
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.conversion.memory import add_memory
+from whisfusion_jax.errors import AudioError, WhisfusionError
+
+CLIPS = [speechlike(seconds, seed) for seed, seconds in enumerate((2, 7, 1.2, 12, 3, 5.4, 0.3))]
+
+
+@pytest.fixture(scope="module")
+def with_memory(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of random weights with a padding memory."""
+    bundle = random_bundle(tmp_path_factory.mktemp("bundles") / "remembering")
+    return add_memory(bundle, [speechlike(4, seed=9), speechlike(3, seed=10)])
+
+
+@pytest.fixture(scope="module")
+def transcriber(with_memory: Bundle) -> Transcriber:
+    return Transcriber(with_memory, batch_size=4)
+
+
+def texts(results: object) -> list[str]:
+    return [result.text for result in results]  # type: ignore[attr-defined]
+
+
+def test_what_shares_a_batch_does_not_matter(transcriber: Transcriber) -> None:
+    alone = [transcriber.transcribe(clip).text for clip in CLIPS]
+    assert len(set(alone)) > 1
+    assert texts(transcriber.transcribe_many(CLIPS)) == alone
+    assert texts(transcriber.transcribe_many(CLIPS[::-1])) == alone[::-1]
+
+
+def test_a_second_batch_of_the_same_shape_compiles_nothing(transcriber: Transcriber) -> None:
+    list(transcriber.transcribe_many(CLIPS))
+    before = transcriber.recogniser.compile_seconds
+    compiled: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **kwargs: compiled.append(event) if "compile" in event else None
+    )
+    list(transcriber.transcribe_many([clip[::-1].copy() for clip in CLIPS]))
+    assert transcriber.recogniser.compile_seconds == before
+    assert not [event for event in compiled if "backend_compile" in event]
+
+
+def test_files_bytes_and_arrays_are_alike(transcriber: Transcriber, tmp_path: Path) -> None:
+    samples = tone(2, 16_000)
+    path = write(tmp_path / "tone.flac", "flac", samples, 16_000)
+    as_file = transcriber.transcribe(path)
+    assert as_file.seconds == 2
+    assert transcriber.transcribe(str(path)).text == as_file.text
+    assert transcriber.transcribe(BytesIO(path.read_bytes())).text == as_file.text
+    # flac holds 16 bits, so the array goes through them as well
+    rounded = np.rint(samples[0] * 32768).astype(np.int16).astype(np.float32) / 32768
+    assert transcriber.transcribe(rounded).text == as_file.text
+    assert transcriber.transcribe(rounded.astype(np.float64)).text == as_file.text
+
+
+def test_long_recordings_are_cut_into_windows(transcriber: Transcriber) -> None:
+    result = transcriber.transcribe(speechlike(70, seed=4))
+    assert result.seconds == 70
+    assert len(result.segments) == 3
+    assert result.segments[0].start == 0
+    assert result.segments[-1].end == 70
+    for earlier, later in zip(result.segments, result.segments[1:], strict=False):
+        assert earlier.end == later.start
+        assert 25 <= earlier.end - earlier.start <= 30
+    assert result.text == " ".join(s.text for s in result.segments if s.text)
+
+
+def test_a_result_says_how_sure_it_is(transcriber: Transcriber) -> None:
+    (segment,) = transcriber.transcribe(CLIPS[0]).segments
+    assert segment.avg_logprob < 0
+    assert 0 <= segment.no_speech_prob <= 1
+    assert all(token < 256 for token in segment.tokens)
+
+
+def test_forty_bad_files_are_named_and_the_good_ones_transcribed(
+    transcriber: Transcriber, tmp_path: Path
+) -> None:
+    bad = write_bad_files(tmp_path)
+    assert len(bad) == 40
+    good = write(tmp_path / "good.flac", "flac", tone(2, 16_000), 16_000)
+    files = [file for each in bad for file in (each, good)]
+    results = list(transcriber.transcribe_many(files))
+    expected = transcriber.transcribe(good).text
+    for (file, reason), failed, fine in zip(bad.items(), results[::2], results[1::2], strict=True):
+        assert isinstance(failed, AudioError), file
+        message = str(failed)
+        assert "\n" not in message
+        assert str(file) in message
+        assert re.search(reason, message), message
+        assert isinstance(fine, Transcript)
+        assert fine.text == expected
+
+
+def test_one_bad_recording_raises(transcriber: Transcriber) -> None:
+    with pytest.raises(AudioError, match="nowhere"):
+        transcriber.transcribe("nowhere.wav")
+    with pytest.raises(AudioError, match="not one row of floats"):
+        transcriber.transcribe(np.zeros(16_000, np.int16))
+
+
+def test_an_english_model_takes_english_only(transcriber: Transcriber) -> None:
+    assert transcriber.transcribe(CLIPS[0], language="en").language is None
+    with pytest.raises(WhisfusionError, match="English only, not 'de'"):
+        transcriber.transcribe(CLIPS[0], language="de")
+
+
+@pytest.mark.parametrize("settings", [{"beams": 0}, {"batch_size": 0}, {"buckets": (6, 10)}])
+def test_settings_out_of_range_are_refused(settings: dict, with_memory: Bundle) -> None:
+    with pytest.raises(WhisfusionError):
+        Transcriber(with_memory, **settings)
+
+
+def test_beams_give_a_text_as_likely_at_least(with_memory: Bundle) -> None:
+    greedy = Transcriber(with_memory).transcribe(CLIPS[0]).segments[0]
+    beam = Transcriber(with_memory, beams=3).transcribe(CLIPS[0]).segments[0]
+    assert beam.avg_logprob >= greedy.avg_logprob - 1e-4
+
+
+def test_bfloat16_runs(with_memory: Bundle) -> None:
+    result = Transcriber(with_memory, dtype="bfloat16").transcribe(CLIPS[0])
+    assert np.isfinite(result.segments[0].avg_logprob)
+
+
+SPOKEN = {
+    "LJ001-0002.flac": "in being comparatively modern.",
+    "ast_vm-forward.flac": "Press 1 to enter an extension. Press 2 to use the directory.",
+    "sb_spk1_snt4.flac": "A thin stripe runs down the middle.",
+}
+
+
+def test_real_weights_hear_real_speech(tiny_en: Bundle) -> None:
+    transcriber = Transcriber(tiny_en)
+    files = [str(SAMPLES / name) for name in SPOKEN]
+    assert texts(transcriber.transcribe_many(files)) == list(SPOKEN.values())
+
+
+def test_the_multilingual_model_names_the_language(base: Bundle) -> None:
+    result = Transcriber(base).transcribe(SAMPLES / "LJ001-0018.flac")
+    assert result.language == "en"
+    assert "black letter" in result.text.lower()
+    with pytest.raises(WhisfusionError, match="'klingon' is unknown; known are: af am"):
+        Transcriber(base, language="klingon")
