@@ -13,8 +13,14 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from benchmarks.common import SAMPLES, alternate, faster_whisper_directory, load_clips
-from benchmarks.common import open_bundle, timing_table
+from benchmarks.common import (
+    SAMPLES,
+    alternate,
+    faster_whisper_directory,
+    load_clips,
+    open_bundle,
+    timing_table,
+)
 from tools.convert_weights.verify import reference
 from whisfusion_jax.audio.mel import log_mel
 from whisfusion_jax.audio.windows import pad_to

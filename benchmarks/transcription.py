@@ -9,8 +9,14 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from benchmarks.common import SAMPLES, alternate, faster_whisper_directory, load_clips
-from benchmarks.common import open_bundle, timing_table
+from benchmarks.common import (
+    SAMPLES,
+    alternate,
+    faster_whisper_directory,
+    load_clips,
+    open_bundle,
+    timing_table,
+)
 from whisfusion_jax.transcription.transcriber import Transcriber
 
 

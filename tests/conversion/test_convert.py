@@ -118,7 +118,7 @@ def test_a_bias_of_the_keys_is_refused(tmp_path: Path) -> None:
     width = TINY.width
     data[at + 2 * width : at + 2 * width + 2] = np.float16(1).tobytes()  # first of the keys' part
     file.write_bytes(bytes(data))
-    with pytest.raises(ConversionError, match="keys' part of encoder/layer_1"):
+    with pytest.raises(ConversionError, match=r"keys' part of encoder/layer_1"):
         convert(source, tmp_path / "bundle")
 
 

@@ -78,11 +78,11 @@ def test_a_report_pools_words_and_seconds() -> None:
     assert data["by_speaker"]["ann"]["wer"] == pytest.approx(1 / 4)
     assert data["by_speaker"]["bob"]["wer"] == 0
     assert data["failures"] == ["c.wav: the file is empty"]
-    assert data["utterances"][0]["hypothesis"] == "1 read apple please"
+    assert data["utterances"][0]["hypothesis"] == "one read apple please"
 
     shown = io.StringIO()
     report.print(Console(file=shown, width=120))
-    for expected in ("20.00", "speaker ann", "1 read apple please", "c.wav: the file is empty"):
+    for expected in ("20.00", "speaker ann", "one read apple please", "c.wav: the file is empty"):
         assert expected in shown.getvalue()
 
 

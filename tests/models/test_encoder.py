@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Mapping
 
 import jax
@@ -23,7 +24,7 @@ def test_equals_transformers(tiny_whisper: Whisper, recorded: Mapping[str, np.nd
 
 @pytest.mark.parametrize("name", WHISPER_SIZES)
 def test_every_size_has_the_published_shapes(name: str) -> None:
-    config = WHISPER_SIZES[name]
+    config = dataclasses.replace(WHISPER_SIZES[name], encoder_layers=1, decoder_layers=1)
     mel = jax.ShapeDtypeStruct((1, 3000, config.mel_bins), jnp.float32)
     audio = jax.eval_shape(lambda model, mel: model.encoder(mel), abstract_whisper(config), mel)
     assert audio.states.shape == (1, 1500, config.width)

@@ -15,7 +15,7 @@ from whisfusion_jax.conversion.rules import plan
 from whisfusion_jax.errors import ConversionError
 
 
-def verify(bundle: Bundle, source: Path, seed: int = 0) -> Iterator[tuple[str, float]]:
+def verify(bundle: Bundle, source: Path | None = None, seed: int = 0) -> Iterator[tuple[str, float]]:
     """Run noise through both encoders, and random tokens through both decoders.
 
     A Hugging Face source is loaded by transformers itself; for the other formats the bundle's
@@ -59,7 +59,7 @@ def reference(bundle: Bundle, source: Path | None = None) -> Any:
     import torch
     from transformers import WhisperForConditionalGeneration
 
-    if source is not None and (source / "config.json").exists() and not _is_ctranslate2(source):
+    if source is not None and list(source.glob("model*.safetensors*")):
         return WhisperForConditionalGeneration.from_pretrained(source, dtype=torch.float32).eval()
     model = WhisperForConditionalGeneration(reference_config(bundle.config.model)).eval()
     ours = named_variables(nnx.state(bundle.load_whisper()))
@@ -97,10 +97,6 @@ def reference_config(config: WhisperConfig) -> Any:
         suppress_tokens=None,
         begin_suppress_tokens=None,
     )
-
-
-def _is_ctranslate2(source: Path) -> bool:
-    return (source / "model.bin").exists()
 
 
 def _largest(ours: Any, theirs: Any) -> float:
