@@ -34,12 +34,8 @@ def _theirs(
     }
 
 
-def write_huggingface(
-    path: Path, config: WhisperConfig, rules: TokenRules, tensors: Tensors, tokenizer: str,
-    shards: int = 1,
-) -> Path:  # fmt: skip
-    """A directory as `WhisperForConditionalGeneration.save_pretrained` leaves it."""
-    path.mkdir(parents=True)
+def huggingface_settings(config: WhisperConfig, rules: TokenRules) -> tuple[dict, dict]:
+    """The contents of config.json and generation_config.json."""
     settings = {
         "model_type": "whisper",
         "architectures": ["WhisperForConditionalGeneration"],
@@ -60,11 +56,21 @@ def write_huggingface(
     special = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0}
     if config.vocabulary < 50_000:
         settings |= special
-    (path / "config.json").write_text(json.dumps(settings))
     generation = {
         "suppress_tokens": list(rules.suppress),
         "begin_suppress_tokens": list(rules.suppress_first),
     }
+    return settings, generation
+
+
+def write_huggingface(
+    path: Path, config: WhisperConfig, rules: TokenRules, tensors: Tensors, tokenizer: str,
+    shards: int = 1,
+) -> Path:  # fmt: skip
+    """A directory as `WhisperForConditionalGeneration.save_pretrained` leaves it."""
+    path.mkdir(parents=True)
+    settings, generation = huggingface_settings(config, rules)
+    (path / "config.json").write_text(json.dumps(settings))
     (path / "generation_config.json").write_text(json.dumps(generation))
     (path / "tokenizer.json").write_text(tokenizer)
     reader = huggingface.HuggingFaceCheckpoint
