@@ -16,7 +16,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.common import SAMPLES, faster_whisper_directory, load_clips, open_bundle
+from benchmarks.common import (
+    SAMPLES,
+    faster_whisper_directory,
+    load_clips,
+    open_bundle,
+    transformers_generate,
+)
 from tools.convert_weights.verify import reference
 from whisfusion_jax.audio.windows import cut_windows
 from whisfusion_jax.bundle import Bundle
@@ -31,28 +37,13 @@ Texts = dict[str, list[str]]
 
 def transformers_tokens(bundle: Bundle, model: Any, samples: np.ndarray) -> list[int]:
     """The text tokens that transformers writes for one window, greedily."""
-    import torch
-    from transformers import GenerationMixin, WhisperFeatureExtractor
+    from transformers import WhisperFeatureExtractor
 
-    tokenizer, rules = bundle.tokenizer, bundle.config.rules
-    prompt = tokenizer.prompt("en" if bundle.config.model.multilingual else None)
+    end = bundle.tokenizer.end
     extract = WhisperFeatureExtractor(feature_size=bundle.config.model.mel_bins)
     features = extract(samples, sampling_rate=16_000, return_tensors="pt").input_features
-    with torch.no_grad():
-        # Below Whisper's own `generate`, which would want the hub's generation config.
-        written = GenerationMixin.generate(
-            model,
-            features,
-            attention_mask=torch.ones(features.shape[:1] + features.shape[2:]),
-            decoder_input_ids=torch.tensor([prompt]),
-            decoder_start_token_id=tokenizer.start,
-            eos_token_id=tokenizer.end,
-            pad_token_id=tokenizer.end,
-            max_new_tokens=224,
-            suppress_tokens=list(rules.suppress),
-            begin_suppress_tokens=list(rules.suppress_first),
-        )[0, len(prompt) :].tolist()
-    return written[: written.index(tokenizer.end)] if tokenizer.end in written else written
+    written = transformers_generate(bundle, model, input_features=features)[0].tolist()
+    return written[: written.index(end)] if end in written else written
 
 
 def main(manifest: Path = SAMPLES, bundle: str = "tiny.en") -> None:

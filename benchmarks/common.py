@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -79,6 +80,29 @@ def faster_whisper_directory(bundle: Bundle, folder: Path) -> Path:
     return write_ctranslate2(
         folder / "ctranslate2", bundle.config.model, bundle.config.rules, tensors, text
     )
+
+
+def transformers_generate(bundle: Bundle, model: Any, batch: int = 1, **inputs: Any) -> Any:
+    """The tokens that transformers writes greedily after the prompt: [batch, tokens] torch."""
+    import torch
+    from transformers import GenerationMixin
+
+    tokenizer, rules = bundle.tokenizer, bundle.config.rules
+    prompt = tokenizer.prompt("en" if bundle.config.model.multilingual else None)
+    with torch.no_grad():
+        # Below Whisper's own `generate`, which would want the hub's generation config.
+        written = GenerationMixin.generate(
+            model,
+            **inputs,
+            decoder_input_ids=torch.tensor([prompt] * batch),
+            decoder_start_token_id=tokenizer.start,
+            eos_token_id=tokenizer.end,
+            pad_token_id=tokenizer.end,
+            max_new_tokens=224,
+            suppress_tokens=list(rules.suppress),
+            begin_suppress_tokens=list(rules.suppress_first),
+        )
+    return written[:, len(prompt) :]
 
 
 def open_bundle(name: str) -> Bundle:

@@ -20,6 +20,7 @@ from benchmarks.common import (
     load_clips,
     open_bundle,
     timing_table,
+    transformers_generate,
 )
 from tools.convert_weights.verify import reference
 from whisfusion_jax.audio.mel import log_mel
@@ -37,7 +38,6 @@ def main(manifest: Path = SAMPLES, bundle: str = "tiny.en") -> None:
     """
     import ctranslate2
     import torch
-    from transformers import GenerationMixin
     from transformers.modeling_outputs import BaseModelOutput
 
     torch.set_num_threads(2)
@@ -75,18 +75,8 @@ def main(manifest: Path = SAMPLES, bundle: str = "tiny.en") -> None:
             return np.asarray(decoded.tokens).tolist()
 
         def transformers(states: Any = states, batch: int = batch) -> Any:
-            with torch.no_grad():
-                return GenerationMixin.generate(
-                    hugging_face,
-                    encoder_outputs=BaseModelOutput(last_hidden_state=states),
-                    decoder_input_ids=torch.tensor([prompt] * batch),
-                    decoder_start_token_id=tokenizer.start,
-                    eos_token_id=tokenizer.end,
-                    pad_token_id=tokenizer.end,
-                    max_new_tokens=224,
-                    suppress_tokens=list(rules.suppress),
-                    begin_suppress_tokens=list(rules.suppress_first),
-                )
+            encoded = BaseModelOutput(last_hidden_state=states)
+            return transformers_generate(opened, hugging_face, batch, encoder_outputs=encoded)
 
         def ctranslate(view: Any = view, batch: int = batch) -> Any:
             return ct2.generate(view, [prompt] * batch, beam_size=1, max_length=226)
@@ -102,7 +92,7 @@ def main(manifest: Path = SAMPLES, bundle: str = "tiny.en") -> None:
         title = f"{bundle}, decoder alone, 10 s, batch {batch}, {longest} steps"
         times = alternate(contenders)
         Console().print(timing_table(title, times, "transformers"))
-        written = [row[len(prompt) :] for row in transformers().tolist()]
+        written = transformers().tolist()
         same = sum(
             row[: len(other)] == other for row, other in zip(ours(full), written, strict=True)
         )

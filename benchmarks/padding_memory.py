@@ -1,7 +1,7 @@
 """Study of the padding memory's few knobs: same text as on 30 s, and error rate.
 
 python -m benchmarks.padding_memory --manifest SET/manifest.jsonl --bundle tiny.en \
-    --clips french 'clips/fr/*.ogg' --clips made 'clips/espeak/*.wav'
+    --clips french 'clips/fr/*.ogg' espeak 'clips/espeak/*.wav'
 """
 
 import glob

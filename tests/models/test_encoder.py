@@ -11,7 +11,7 @@ from whisfusion_jax.audio.mel import log_mel
 from whisfusion_jax.audio.windows import pad_to
 from whisfusion_jax.bundle import abstract_whisper
 from whisfusion_jax.config import WHISPER_SIZES, MemoryConfig
-from whisfusion_jax.models.padding_memory import make_memory
+from whisfusion_jax.conversion.memory import make_memory
 from whisfusion_jax.models.whisper import Whisper
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
@@ -10,7 +11,8 @@ from whisfusion_jax.audio.windows import SPARE_SECONDS, WINDOW_SECONDS, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND, MemoryConfig
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.models.padding_memory import make_memory
+from whisfusion_jax.models.encoder import Encoder
+from whisfusion_jax.models.padding_memory import PaddingMemory
 
 
 def add_memory(
@@ -36,3 +38,25 @@ def add_memory(
         bundle.load_whisper().encoder, mel, config=config
     )
     return bundle.with_memory(memory)
+
+
+def make_memory(encoder: Encoder, mel: jax.Array, config: MemoryConfig) -> PaddingMemory:
+    """Make a memory from clips that all end before `config.first_frame`.
+
+    Args:
+        encoder: Whisper's encoder.
+        mel: [clips, 3000, mel], padded to 30 s, with `config.loudness`.
+    """
+
+    def pooled(x: jax.Array) -> jax.Array:
+        # [clips, ..., frames, features] to [..., vectors, features]
+        mean = x[..., config.first_frame :, :].astype(jnp.float32).mean(axis=0)
+        return mean.reshape(*mean.shape[:-2], -1, config.pool, mean.shape[-1]).mean(axis=-2)
+
+    x, keys, values = encoder.embed(mel), [], []
+    for block in encoder.blocks:
+        layer_keys, layer_values = block.keys_values(x)
+        keys.append(pooled(layer_keys))
+        values.append(pooled(layer_values))
+        x = block(x, (layer_keys, layer_values))
+    return PaddingMemory(jnp.stack(keys), jnp.stack(values), pooled(encoder.norm(x)), config)

@@ -9,16 +9,12 @@ what n equal keys would amount to. This project's own; docs/padding_memory.md ha
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
 from whisfusion_jax.config import MemoryConfig, WhisperConfig
 from whisfusion_jax.models.layers import KeysValues
-
-if TYPE_CHECKING:
-    from whisfusion_jax.models.encoder import Encoder
 
 
 @jax.tree_util.register_dataclass
@@ -78,25 +74,3 @@ def memory_shapes(model: WhisperConfig, memory: MemoryConfig) -> dict[str, tuple
         "values": (model.encoder_layers, *per_head),
         "states": (vectors, model.width),
     }
-
-
-def make_memory(encoder: "Encoder", mel: jax.Array, config: MemoryConfig) -> PaddingMemory:
-    """Make a memory from clips that all end before `config.first_frame`.
-
-    Args:
-        encoder: Whisper's encoder.
-        mel: [clips, 3000, mel], padded to 30 s, with `config.loudness`.
-    """
-
-    def pooled(x: jax.Array) -> jax.Array:
-        # [clips, ..., frames, features] to [..., vectors, features]
-        mean = x[..., config.first_frame :, :].astype(jnp.float32).mean(axis=0)
-        return mean.reshape(*mean.shape[:-2], -1, config.pool, mean.shape[-1]).mean(axis=-2)
-
-    x, keys, values = encoder.embed(mel), [], []
-    for block in encoder.blocks:
-        layer_keys, layer_values = block.keys_values(x)
-        keys.append(pooled(layer_keys))
-        values.append(pooled(layer_values))
-        x = block(x, (layer_keys, layer_values))
-    return PaddingMemory(jnp.stack(keys), jnp.stack(values), pooled(encoder.norm(x)), config)
