@@ -86,7 +86,7 @@ class CTranslate2Checkpoint(Checkpoint):
                 self._entries = _index(file, self._file)
         except OSError as error:
             raise ConversionError(f"{self._file}: {error.strerror}") from None
-        except (struct.error, UnicodeDecodeError, IndexError):
+        except (EOFError, UnicodeDecodeError, IndexError):
             raise ConversionError(f"{self._file}: damaged or cut short") from None
         self.shapes = {
             name: entry.shape
@@ -146,11 +146,16 @@ class CTranslate2Checkpoint(Checkpoint):
 def _index(file: BinaryIO, path: Path) -> dict[str, _Entry]:
     """Walk the file's headers; the format is described in docs/bundles.md."""
 
+    def take(count: int) -> bytes:
+        if len(data := file.read(count)) < count:
+            raise EOFError
+        return data
+
     def number(code: str) -> int:
-        return struct.unpack(f"<{code}", file.read(struct.calcsize(code)))[0]
+        return struct.unpack(f"<{code}", take(struct.calcsize(code)))[0]
 
     def string() -> str:
-        return file.read(number("H"))[:-1].decode()
+        return take(number("H"))[:-1].decode()
 
     if (version := number("I")) != _VERSION:
         raise ConversionError(f"{path}: format version {version}, not {_VERSION}")
