@@ -135,6 +135,10 @@ class MemoryConfig(_FromDict):
                 f"memory: first_frame {self.first_frame} is no multiple of pool {self.pool}"
             )
 
+    def fits(self, frames: int) -> bool:
+        """Whether the memory can follow a bucket of this many encoder frames."""
+        return frames >= self.first_frame and (frames - self.first_frame) % self.pool == 0
+
 
 @dataclass(frozen=True)
 class BundleConfig:

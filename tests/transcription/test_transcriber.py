@@ -12,6 +12,7 @@ from tests.conftest import SAMPLES
 from tests.support import random_bundle, speechlike
 from whisfusion_jax import Transcriber, Transcript
 from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.config import MemoryConfig
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.errors import AudioError, WhisfusionError
 
@@ -153,3 +154,12 @@ def test_the_multilingual_model_names_the_language(base: Bundle) -> None:
     assert "black letter" in result.text.lower()
     with pytest.raises(WhisfusionError, match="'klingon' is unknown; known are: af am"):
         Transcriber(base, language="klingon")
+
+
+def test_buckets_that_a_memory_does_not_fit_are_left_out(tmp_path: Path) -> None:
+    """Pooled by 2 s from 6 s on, it can follow 10 s and 20 s, but not 15 s."""
+    bundle = add_memory(random_bundle(tmp_path / "tiny"), [speechlike(4)], MemoryConfig(pool=100))
+    compiled: list[str] = []
+    transcriber = Transcriber(bundle, on_compile=compiled.append)
+    transcriber.transcribe(speechlike(12))
+    assert compiled == ["compiling for windows of 20 s, 1 at once"]

@@ -37,12 +37,12 @@ class PaddingMemory:
             ValueError: the bucket is shorter than the memory's first frame, or ends within a
                 pooled vector.
         """
-        start, rest = divmod(frames - self.config.first_frame, self.config.pool)
-        if start < 0 or rest:
+        if not self.config.fits(frames):
             raise ValueError(
                 f"a bucket of {frames} frames does not fit a memory from {self.config.first_frame} "
                 f"on, pooled by {self.config.pool}"
             )
+        start = (frames - self.config.first_frame) // self.config.pool
         return PaddingMemory(
             self.keys[:, :, start:], self.values[:, :, start:], self.states[start:], self.config
         )

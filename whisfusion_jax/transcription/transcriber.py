@@ -93,8 +93,10 @@ class Transcriber:
         memory = bundle.load_memory()
         self._buckets: tuple[int, ...] = (WINDOW_SECONDS,)
         if memory is not None:
-            shortest = memory.config.first_frame / FRAMES_PER_SECOND
-            self._buckets = tuple(b for b in buckets if b >= shortest)
+            fits = memory.config.fits
+            self._buckets = tuple(
+                b for b in buckets if b == WINDOW_SECONDS or fits(b * FRAMES_PER_SECOND)
+            )
         vocabulary = Vocabulary(
             bundle.config.rules, tokenizer.end, tokenizer.no_speech, tuple(sorted(self._codes))
         )
