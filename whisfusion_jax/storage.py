@@ -42,7 +42,7 @@ class Tensor:
 class _OneByOne(ocp.type_handlers.NumpyHandler):
     """Writes each tensor to its end before the next is loaded.
 
-    Orbax would copy the whole tree first: three times its size in memory, measured on 1 GB.
+    Orbax would copy the whole tree first, and so hold it in memory more than once.
     """
 
     async def serialize(
