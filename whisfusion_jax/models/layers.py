@@ -18,8 +18,8 @@ def attend(
     """Softmax attention, scores and softmax in float32.
 
     Heads stand before positions, so that each head's matrices lie whole in memory: on a CPU much
-    faster than `jax.nn.dot_product_attention` with heads behind (docs/design.md). Dividing by the softmax's sum after the second product rather than
-    before spares one pass over the scores.
+    faster than `jax.nn.dot_product_attention` with heads behind (docs/design.md). Dividing by the
+    softmax's sum after the second product rather than before spares one pass over the scores.
 
     Args:
         queries: [batch, heads, queries, features]; keys and values alike, over positions.
