@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 import tyro
 
@@ -101,6 +102,7 @@ def main(
         normalised = sum(normalise(a) == normalise(b) for a, b in pairs)
         row = f"| {setting.label} | {same} | {normalised} | {wer(references, texts):.2f} |"
         print(row, flush=True)
+        jax.clear_caches()  # each setting has programs of its own, and they fill the memory map
 
 
 def transcribe(
