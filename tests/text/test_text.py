@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.support import byte_tokenizer
+from tests.support import SPECIAL, byte_tokenizer
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.text.normalise import normaliser_for
@@ -31,6 +31,8 @@ def test_special_tokens_go_by_name(tokenizer: WhisperTokenizer) -> None:
 
 @given(text=st.text(max_size=40))
 def test_text_survives_the_round_trip(text: str, tokenizer: WhisperTokenizer) -> None:
+    # A special token's name is that token, not text (hypothesis finds the names in our sources).
+    assume(not any(name in text for name in SPECIAL))
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
