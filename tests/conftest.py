@@ -12,11 +12,12 @@ from whisfusion_jax import hub
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.whisper import Whisper
+from whisfusion_jax.wheels import cache_directory
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
 # Programs compiled by one test serve the next run.
-jax.config.update("jax_compilation_cache_dir", str(hub.cache_directory() / "test-programs"))
+jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "test-programs"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 

@@ -20,6 +20,7 @@ from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
+from whisfusion_jax.wheels import cache_directory
 
 _info = Console(stderr=True, highlight=False)
 """For people; the transcripts alone go to standard output."""
@@ -132,7 +133,7 @@ def memory(
 def keep_compiled_programs() -> None:
     """Keep XLA's compiled programs in the cache directory, unless the user chose another."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(hub.cache_directory() / "programs"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "programs"))
 
 
 def run(command: Callable[[], int]) -> None:

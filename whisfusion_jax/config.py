@@ -141,6 +141,51 @@ class MemoryConfig(_FromDict):
 
 
 @dataclass(frozen=True)
+class DenoiserConfig(_FromDict):
+    """Sizes and kind of a masked-diffusion decoder."""
+
+    vocabulary: int
+    """Tokens it can write: the whole of Whisper's, or a shortlist."""
+    width: int
+    heads: int
+    layers: int
+    audio_width: int
+    """Of the encoder's states."""
+    hidden: int
+    """Width inside feed-forward layers."""
+    warm: bool
+    """Whisper's decoder with the causal mask taken away; else the paper's Transformer: RMSNorm,
+    rotary positions, SwiGLU, no biases."""
+    positions: int = 448
+    """The longest prompt and canvas together; a table of that many in the warm kind."""
+    shared_heads: int | None = None
+    """Heads of cross-attention's keys and values; None is `heads`. Not in the warm kind."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.heads % (self.shared_heads or self.heads):
+            raise WhisfusionError(
+                f"DenoiserConfig: {self.heads} heads divide neither width {self.width} "
+                f"nor into {self.shared_heads} shared ones"
+            )
+        if self.warm and self.shared_heads not in (None, self.heads):
+            raise WhisfusionError("DenoiserConfig: a warm denoiser shares no heads")
+
+    @classmethod
+    def of_whisper(cls, model: WhisperConfig, vocabulary: int | None = None) -> Self:
+        """The warm denoiser of a Whisper."""
+        return cls(
+            vocabulary=vocabulary or model.vocabulary,
+            width=model.width,
+            heads=model.heads,
+            layers=model.decoder_layers,
+            audio_width=model.width,
+            hidden=4 * model.width,
+            warm=True,
+            positions=model.text_positions,
+        )
+
+
+@dataclass(frozen=True)
 class BundleConfig:
     """A bundle's `config.json`."""
 

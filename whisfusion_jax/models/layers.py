@@ -1,4 +1,4 @@
-"""Layers that Whisper's encoder and decoder share."""
+"""Layers that Whisper's encoder and decoder and the denoiser share."""
 
 import jax
 import jax.numpy as jnp
@@ -42,18 +42,43 @@ def attend(
 
 
 class Attention(nnx.Module):
-    """Multi-head attention with Whisper's biases: on queries, values and output, not on keys."""
+    """Multi-head attention; by default with Whisper's biases, on all but the keys."""
 
-    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs) -> None:
-        self.heads = heads
-        self.query = nnx.Linear(width, width, rngs=rngs)
-        self.key = nnx.Linear(width, width, use_bias=False, rngs=rngs)
-        self.value = nnx.Linear(width, width, rngs=rngs)
-        self.out = nnx.Linear(width, width, rngs=rngs)
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        source_width: int | None = None,
+        shared_heads: int | None = None,
+        bias: bool = True,
+        rotary: bool = False,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Shape the projections.
+
+        Args:
+            source_width: of what is attended to; None is `width`.
+            shared_heads: heads of keys and values, each read by several heads of queries; None is
+                `heads`.
+            bias: as Whisper has them, or none at all.
+            rotary: turn queries and keys by their position (RoFormer, arXiv 2104.09864).
+        """
+        source_width, features = source_width or width, width // heads
+        self.heads, self.rotary = heads, rotary
+        self.shared_heads = shared_heads or heads
+        stored = features * self.shared_heads
+        self.query = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
+        self.key = nnx.Linear(source_width, stored, use_bias=False, rngs=rngs)
+        self.value = nnx.Linear(source_width, stored, use_bias=bias, rngs=rngs)
+        self.out = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
 
     def keys_values(self, states: jax.Array) -> KeysValues:
         """Project what is attended to: [batch, positions, width] to keys and values."""
-        return self._split(self.key(states)), self._split(self.value(states))
+        keys = _split(self.key(states), self.shared_heads)
+        return (rotate(keys) if self.rotary else keys), _split(
+            self.value(states), self.shared_heads
+        )
 
     def __call__(
         self,
@@ -68,12 +93,32 @@ class Attention(nnx.Module):
             bias: added to the scores, broadcastable to [batch, heads, queries, positions].
             mask: True where a query may look, of the same shape.
         """
-        mixed = attend(self._split(self.query(x)), *attended, bias=bias, mask=mask)
+        queries = _split(self.query(x), self.heads)
+        if self.rotary:
+            queries = rotate(queries)
+        # Heads that share keys stand side by side as more queries: nothing is copied.
+        batch, _, _, features = queries.shape
+        grouped = queries.reshape(batch, self.shared_heads, -1, features)
+        mixed = attend(grouped, *attended, bias=bias, mask=mask).reshape(queries.shape)
         return self.out(mixed.swapaxes(1, 2).reshape(x.shape))
 
-    def _split(self, x: jax.Array) -> jax.Array:
-        """[batch, positions, width] to [batch, heads, positions, features]."""
-        return x.reshape(*x.shape[:2], self.heads, -1).swapaxes(1, 2)
+
+def _split(x: jax.Array, heads: int) -> jax.Array:
+    """[batch, positions, width] to [batch, heads, positions, features]."""
+    return x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)
+
+
+def rotate(x: jax.Array) -> jax.Array:
+    """Turn each pair of features by an angle that grows with the position, from 0 on.
+
+    Args:
+        x: [batch, heads, positions, features].
+    """
+    positions, half = x.shape[2], x.shape[3] // 2
+    angles = jnp.arange(positions)[:, None] * 10_000.0 ** (-jnp.arange(half) / half)
+    cos, sin = jnp.cos(angles).astype(x.dtype), jnp.sin(angles).astype(x.dtype)
+    first, second = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
 
 
 class FeedForward(nnx.Module):
@@ -85,6 +130,18 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.down(jax.nn.gelu(self.up(x), approximate=False))
+
+
+class GatedFeedForward(nnx.Module):
+    """SwiGLU (arXiv 2002.05202), no biases: [..., width] to [..., width]."""
+
+    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs) -> None:
+        self.gate = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
+        self.up = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
+        self.down = nnx.Linear(hidden, width, use_bias=False, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
 
 
 def layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:

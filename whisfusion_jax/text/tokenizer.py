@@ -70,6 +70,12 @@ class WhisperTokenizer:
         """Text to token ids, without special tokens."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
+    def spell(self, token: int) -> list[int]:
+        """A text token as the tokens of its single bytes, which are Whisper's first 256."""
+        # Byte-level vocabularies write each byte as one printable character.
+        name = self._tokenizer.id_to_token(token) or ""
+        return [self.special(character) for character in name]
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Token ids to text; special tokens (the end token and all above it) are left out."""
         return self._tokenizer.decode([token for token in tokens if token < self.end])

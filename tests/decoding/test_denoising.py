@@ -1,0 +1,104 @@
+"""The denoising loop on a model of random weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.support import TINY
+from whisfusion_jax.config import DenoiserConfig
+from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings, denoise
+from whisfusion_jax.decoding.unmasking import (
+    PositionBiased,
+    RandomRemask,
+    Threshold,
+    TopN,
+    UnmaskingRule,
+)
+from whisfusion_jax.decoding.winner import edit_distance, pick_winner
+from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
+from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.models.whisper import Whisper
+
+N, END = 12, 256
+RULES = (TopN(4), TopN(4, "cosine"), Threshold(0.05), RandomRemask(), PositionBiased())
+
+
+@pytest.fixture(scope="module")
+def denoiser(tiny_whisper: Whisper) -> Denoiser:
+    config = DenoiserConfig.of_whisper(TINY)
+    return warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
+
+
+def run(
+    denoiser: Denoiser, rule: UnmaskingRule, rows: list[int], given: dict | None = None, **settings
+) -> Denoised:
+    """Decode utterances by number; each number has its own audio and key."""
+    states = jnp.stack([jax.random.normal(jax.random.key(row), (7, TINY.width)) for row in rows])
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(5), row) for row in rows])
+    fixed = np.full((len(rows), N), FREE)
+    for position, token in (given or {}).items():
+        fixed[:, position] = token
+    chosen = DenoisingSettings(END, (3, *range(257, 266)), rule, **settings)
+    prompt = jnp.full((len(rows), 2), 257)
+    return denoise(denoiser, AudioStates(states, None), prompt, jnp.asarray(fixed), keys, chosen)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_canvases_come_out_full_and_accounted_for(denoiser: Denoiser, rule: UnmaskingRule) -> None:
+    found = run(denoiser, rule, [0, 1, 2])
+    tokens, fixed_at = np.asarray(found.tokens), np.asarray(found.fixed_at)
+    assert ((tokens >= 0) & (tokens <= END) & (tokens != 3)).all()
+    assert ((fixed_at >= 1) & (fixed_at <= rule.steps)).all()
+    assert (found.steps <= rule.steps).all()
+    assert ((found.confidence > 0) & (found.confidence <= 1)).all()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_neighbours_in_the_batch_change_nothing(denoiser: Denoiser, rule: UnmaskingRule) -> None:
+    options = {"candidates": 2, "temperature": 1.0}
+    together = run(denoiser, rule, [4, 5, 6], **options)
+    for i, row in enumerate((4, 5, 6)):
+        alone = run(denoiser, rule, [row], **options)
+        np.testing.assert_array_equal(together.tokens[i], alone.tokens[0])
+        np.testing.assert_array_equal(together.steps[i], alone.steps[0])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_given_tokens_stand(denoiser: Denoiser, rule: UnmaskingRule) -> None:
+    found = run(denoiser, rule, [0, 1], given={0: 65, 5: 66}, candidates=2)
+    assert (found.tokens[..., 0] == 65).all()
+    assert (found.tokens[..., 5] == 66).all()
+    assert (found.fixed_at[..., [0, 5]] == 0).all()
+    assert (found.confidence[..., [0, 5]] == 1).all()
+
+
+def test_one_step_is_the_likeliest_token_everywhere(denoiser: Denoiser) -> None:
+    a, b = run(denoiser, TopN(1), [0, 1]), run(denoiser, RandomRemask((1.0,)), [0, 1])
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+
+
+def test_candidates_differ_where_a_rule_or_a_temperature_draws(denoiser: Denoiser) -> None:
+    for rule, temperature in ((RandomRemask(), 0.0), (TopN(4), 2.0)):
+        found = run(denoiser, rule, [0], candidates=4, temperature=temperature)
+        assert len({tuple(row) for row in np.asarray(found.tokens[0]).tolist()}) > 1
+    alike = run(denoiser, TopN(4), [0], candidates=3)
+    assert (alike.tokens[0] == alike.tokens[0, :1]).all()
+
+
+def test_a_stricter_threshold_takes_more_steps(denoiser: Denoiser) -> None:
+    assert (run(denoiser, Threshold(0.0), [0]).steps == 1).all()
+    assert run(denoiser, Threshold(1.0), [0]).steps.max() > 1
+
+
+def test_mbr_takes_the_middle_and_confidence_the_surest() -> None:
+    texts = ["the cat sat", "the cat sat down", "a dog ran off", "the cat sat down"]
+    sure = [np.full(3, p) for p in (0.5, 0.6, 0.9, 0.6)]
+    assert pick_winner(texts, sure, "mbr", "en") == 1
+    assert pick_winner(texts, sure, "confidence", "en") == 2
+    assert pick_winner(["今日は", "今日わ", "今日はね"], [np.ones(3)] * 3, "mbr", "ja") == 0
+
+
+def test_edit_distance_counts_edits() -> None:
+    assert edit_distance("kitten", "sitting") == 3
+    assert edit_distance("", "abc") == 3

@@ -1,0 +1,1 @@
+"""Speech to learn from: datasets, made speech, augmentation, batches."""

@@ -1,0 +1,194 @@
+"""Masked-diffusion decoding: all tokens of a canvas at once, in a few steps, in a compiled loop."""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from whisfusion_jax.decoding.unmasking import Threshold, UnmaskingRule, Written
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.models.decoder import CrossCache
+from whisfusion_jax.models.denoiser import Denoiser
+from whisfusion_jax.models.encoder import AudioStates
+
+FREE = -1
+"""In a row of given tokens: the model writes this one."""
+
+
+@dataclass(frozen=True)
+class DenoisingSettings:
+    """What a compiled loop depends on beside shapes."""
+
+    end: int
+    """The end token, which fills the canvas behind the text."""
+    suppress: tuple[int, ...] = ()
+    """Tokens that are never written."""
+    rule: UnmaskingRule = field(default_factory=Threshold)
+    candidates: int = 1
+    """Canvases for each utterance (Parallel Diffusion Decoding)."""
+    temperature: float = 0.0
+    """Of the sampling by which candidates but the first differ; 0 takes the likeliest."""
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1:
+            raise WhisfusionError(f"{self.candidates} candidates: at least 1 is needed")
+        if self.temperature < 0:
+            raise WhisfusionError(f"temperature {self.temperature} is below 0")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Denoised:
+    """What denoising writes; on the device until the end."""
+
+    tokens: jax.Array
+    """[batch, candidates, n] int32: the text, then end tokens."""
+    confidence: jax.Array
+    """[batch, candidates, n] float32: each token's probability when it was written; 1 if given."""
+    fixed_at: jax.Array
+    """[batch, candidates, n] int32: the step, from 1, that wrote each token; 0 if given."""
+    steps: jax.Array
+    """[batch, candidates] int32: steps until nothing was masked."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _State:
+    step: jax.Array
+    masked: jax.Array
+    """[batch, candidates, n]: asked for in this step."""
+    written: Denoised
+
+
+@partial(jax.jit, static_argnames="settings")
+def denoise(
+    denoiser: Denoiser,
+    audio: AudioStates,
+    prompt: jax.Array,
+    given: jax.Array,
+    keys: jax.Array,
+    settings: DenoisingSettings,
+) -> Denoised:
+    """Fill a canvas for every utterance.
+
+    Rows don't touch each other: an utterance's text depends on its audio, prompt and key alone.
+
+    Args:
+        audio: [batch, positions, width].
+        prompt: [batch, p] int32.
+        given: [batch, n] int32: tokens that stand from the start and never change, FREE elsewhere.
+        keys: [batch] random keys, each utterance's own.
+    """
+    cross = denoiser.cross_cache(audio)
+    free = jnp.broadcast_to(
+        (given == FREE)[:, None], (given.shape[0], settings.candidates, given.shape[1])
+    )
+    candidate = jnp.arange(settings.candidates)
+    keys = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(candidate))(keys)
+    step = partial(_denoise_step, denoiser, prompt, cross, free, keys, settings)
+
+    whole = jnp.broadcast_to(given[:, None], free.shape)
+    empty = Denoised(
+        tokens=jnp.where(free, settings.end, whole),
+        confidence=jnp.where(free, 0.0, 1.0),
+        fixed_at=jnp.zeros(free.shape, jnp.int32),
+        steps=jnp.zeros(free.shape[:2], jnp.int32),
+    )
+    first = step(_State(jnp.int32(0), free, empty), alike=True)
+    if settings.rule.stops_early:
+
+        def unfinished(state: _State) -> jax.Array:
+            return (state.step < settings.rule.steps) & state.masked.any()
+
+        last = jax.lax.while_loop(unfinished, step, first)
+    else:
+        last = jax.lax.fori_loop(1, settings.rule.steps, lambda _, state: step(state), first)
+    return last.written
+
+
+def _denoise_step(
+    denoiser: Denoiser,
+    prompt: jax.Array,
+    cross: CrossCache,
+    free: jax.Array,
+    keys: jax.Array,
+    settings: DenoisingSettings,
+    state: _State,
+    alike: bool = False,
+) -> _State:
+    """One pass of the denoiser and one unmasking.
+
+    Args:
+        free: [batch, candidates, n].
+        keys: [batch, candidates].
+        alike: all candidates are still the same, so one pass serves them all.
+    """
+    before = state.written
+    canvas = jnp.where(state.masked, denoiser.mask_token, before.tokens)
+    logits = denoiser.logits(denoiser(prompt, canvas[:, :1] if alike else canvas, cross))
+    banned = np.zeros(logits.shape[-1], bool)
+    banned[list(settings.suppress)] = True
+    logits = jnp.where(banned, -jnp.inf, logits)
+    # Key 0 of a step samples, key 1 is the rule's.
+    draws = jax.vmap(jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, state.step))))
+    sampling, ruling = jnp.moveaxis(draws(keys), -1, 0)
+    token, confidence, entropy = _predict(logits, sampling, settings)
+
+    tokens = jnp.where(state.masked, token, before.tokens)
+    confidence = jnp.where(state.masked, confidence, before.confidence)
+    ends = tokens == settings.end
+    flat = partial(jnp.reshape, shape=(-1, tokens.shape[-1]))
+    written = Written(
+        free=flat(free),
+        masked=flat(state.masked),
+        live=flat(jnp.cumsum(ends, -1) - ends == 0),
+        confidence=flat(confidence),
+        entropy=flat(entropy),
+        keys=ruling.ravel(),
+    )
+    masked = settings.rule.remask(state.step, written).reshape(tokens.shape)
+    # Behind an end token that stands, nothing is left to ask.
+    stands = ends & ~masked
+    behind = (jnp.cumsum(stands, -1) - stands > 0) & free
+    return _State(
+        step=state.step + 1,
+        masked=masked & ~behind,
+        written=Denoised(
+            tokens=jnp.where(behind & masked, settings.end, tokens),
+            confidence=confidence,
+            fixed_at=jnp.where(state.masked, state.step + 1, before.fixed_at),
+            steps=before.steps + state.masked.any(-1),
+        ),
+    )
+
+
+def _predict(
+    logits: jax.Array, keys: jax.Array, settings: DenoisingSettings
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Tokens, their probabilities, and the distributions' entropies in nats.
+
+    Args:
+        logits: [batch, 1 or candidates, n, vocabulary] float32.
+        keys: [batch, candidates].
+
+    Returns:
+        each [batch, candidates, n].
+    """
+    logprobs = jax.nn.log_softmax(logits)
+    entropy = -jnp.where(logprobs > -jnp.inf, jnp.exp(logprobs) * logprobs, 0.0).sum(-1)
+    token = logits.argmax(-1)
+    if settings.temperature and settings.candidates > 1:
+
+        def sample(key: jax.Array, row: jax.Array) -> jax.Array:
+            return jax.random.categorical(key, row / settings.temperature)
+
+        every = jnp.broadcast_to(logits, (*keys.shape, *logits.shape[2:]))
+        sampled = jax.vmap(jax.vmap(sample))(keys, every)
+        token = jnp.where(jnp.arange(settings.candidates)[:, None] == 0, token, sampled)
+    shape = (*keys.shape, logits.shape[2])
+    token = jnp.broadcast_to(token, shape).astype(jnp.int32)
+    logprobs = jnp.broadcast_to(logprobs, (*shape, logprobs.shape[-1]))
+    confidence = jnp.exp(jnp.take_along_axis(logprobs, token[..., None], axis=-1)[..., 0])
+    return token, confidence, jnp.broadcast_to(entropy, shape)

@@ -1,0 +1,149 @@
+"""Unmasking rules: which positions of a canvas are asked for again after a step.
+
+A step writes the model's tokens at all masked positions; the rule then says which positions are
+masked for the next one. Rules are small frozen dataclasses, so that they can be a compiled
+program's key. All count steps from 0; rows are canvases.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from whisfusion_jax.errors import WhisfusionError
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Written:
+    """Canvases right after a step, every position filled."""
+
+    free: jax.Array
+    """[rows, n]: False where the user gave the token."""
+    masked: jax.Array
+    """[rows, n]: written in this step."""
+    live: jax.Array
+    """[rows, n]: up to the first end token."""
+    confidence: jax.Array
+    """[rows, n] float32: probability of each free position's token when it was written."""
+    entropy: jax.Array
+    """[rows, n] float32: in nats, of the distribution that it was taken from, where masked."""
+    keys: jax.Array
+    """[rows] random keys, of this step alone."""
+
+
+class UnmaskingRule(Protocol):
+    """How many steps there are at most, and what each leaves masked."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether canvases may be finished before the last step."""
+
+    def remask(self, step: jax.Array, written: Written) -> jax.Array:
+        """[rows, n]: True where the next step asks."""
+
+
+@dataclass(frozen=True)
+class TopN:
+    """Keep a growing number of the most confident tokens; early picks may be revised."""
+
+    steps: int = 8
+    schedule: Literal["linear", "cosine"] = "linear"
+    """Of the share that is kept; cosine keeps few at first."""
+    stops_early: bool = False
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
+
+    def remask(self, step: jax.Array, written: Written) -> jax.Array:
+        done = (step + 1) / self.steps
+        share = done if self.schedule == "linear" else 1 - jnp.cos(done * math.pi / 2)
+        # What lies behind the end is no text: it neither counts nor is kept.
+        asked = written.free & written.live
+        kept = jnp.ceil(share * asked.sum(-1, keepdims=True))
+        rank = _rank(jnp.where(asked, written.confidence, -1.0))
+        return written.free & (rank >= kept)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Keep every token that is confident enough, at least one; stop when none is masked."""
+
+    confidence: float = 0.9
+    steps: int = 64
+    stops_early: bool = True
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
+        if not 0 <= self.confidence <= 1:
+            raise WhisfusionError(f"confidence {self.confidence} is not between 0 and 1")
+
+    def remask(self, step: jax.Array, written: Written) -> jax.Array:
+        unsure = jnp.where(written.masked, written.confidence, -1.0)
+        best = _rank(unsure) == 0
+        return written.masked & (written.confidence < self.confidence) & ~best
+
+
+@dataclass(frozen=True)
+class RandomRemask:
+    """Whisfusion's: independent masks at falling rates, so that candidates differ."""
+
+    rates: tuple[float, ...] = (1.0, 0.9, 0.85, 0.8)
+    """Mask rate before each step; the first masks everything."""
+    stops_early: bool = False
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
+
+    @property
+    def steps(self) -> int:
+        return len(self.rates)
+
+    def remask(self, step: jax.Array, written: Written) -> jax.Array:
+        rates = jnp.array((*self.rates[1:], 0.0), jnp.float32)
+        n = written.free.shape[-1]
+        draws = jax.vmap(lambda key: jax.random.uniform(key, (n,)))(written.keys)
+        return written.free & (draws < rates[step])
+
+
+@dataclass(frozen=True)
+class PositionBiased:
+    """MDM-ASR's sampler (PBEB-Conf, arXiv 2602.18952): nearly left to right, bounded by entropy.
+
+    Masked positions are ordered by confidence times exp(-bias * position); the longest prefix of
+    that order is kept whose entropies, but for the largest, sum to at most `entropy`.
+    """
+
+    entropy: float = 0.05
+    """In nats."""
+    bias: float = 0.2
+    steps: int = 32
+    stops_early: bool = True
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
+
+    def remask(self, step: jax.Array, written: Written) -> jax.Array:
+        n = written.masked.shape[-1]
+        score = jnp.log(jnp.maximum(written.confidence, 1e-30)) - self.bias * jnp.arange(n)
+        order = jnp.argsort(jnp.where(written.masked, -score, jnp.inf), axis=-1)
+        entropy = jnp.take_along_axis(written.entropy, order, axis=-1)
+        spent = jnp.cumsum(entropy, -1) - jax.lax.cummax(entropy, axis=entropy.ndim - 1)
+        rank = jnp.argsort(order, axis=-1)
+        within = jnp.take_along_axis(spent <= self.entropy, rank, axis=-1)
+        return written.masked & ~within & (rank > 0)
+
+
+def _check_steps(steps: int) -> None:
+    if steps < 1:
+        raise WhisfusionError(f"{steps} steps: at least 1 is needed")
+
+
+def _rank(score: jax.Array) -> jax.Array:
+    """[rows, n]: 0 for each row's highest score, ties by position."""
+    return jnp.argsort(jnp.argsort(-score, axis=-1, stable=True), axis=-1, stable=True)

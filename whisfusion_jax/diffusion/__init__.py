@@ -1,0 +1,1 @@
+"""Masked diffusion's mathematics: corruption and the objective."""

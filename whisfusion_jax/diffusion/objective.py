@@ -1,0 +1,123 @@
+"""The training objective: cross-entropy at masked positions, weighted."""
+
+import itertools
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from whisfusion_jax.diffusion.corruption import Masked
+
+RATIO_EDGES = (0.25, 0.5, 0.75)
+"""Between the mask-ratio buckets that losses are reported by."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Targets:
+    """What a batch's canvases should hold."""
+
+    tokens: jax.Array
+    """[batch, n] int32: the text, then end tokens."""
+    lengths: jax.Array
+    """[batch] int32: the text's tokens and its first end token."""
+    teacher_tokens: jax.Array | None = None
+    """[batch, n, k] int32: Whisper's likeliest tokens at each position, after the true text."""
+    teacher_probs: jax.Array | None = None
+    """[batch, n, k] float32: their probabilities; 0 where there is none."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How positions are weighed."""
+
+    inverse_ratio: bool = False
+    """Weigh each row by 1/t, the likelihood bound of MDLM and LLaDA; else all alike."""
+    padding: float = 0.1
+    """Weight of end tokens behind the first. So that they cost less, too, this share of them is
+    drawn and the others are left out."""
+    teacher: float = 0.0
+    """Share of the target that is the teacher's distribution rather than the text's token."""
+    buffer: float = 0.7
+    """Room for masked positions, as a share of all: the output layer is computed at these alone.
+    What doesn't fit is left out."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Chosen:
+    """The masked positions of a batch that are asked for, in a buffer of fixed size."""
+
+    index: jax.Array
+    """[m] int32 into the flattened [batch, canvases, n]; 0 where unused."""
+    weight: jax.Array
+    """[m] float32; 0 where unused."""
+    ratio: jax.Array
+    """[m] float32: the row's mask ratio."""
+
+
+def choose(key: jax.Array, masked: Masked, lengths: jax.Array, objective: Objective) -> Chosen:
+    """Gather the positions that enter the loss.
+
+    Args:
+        masked: of [rows, n], an audio's canvases side by side.
+        lengths: [rows] int32.
+    """
+    rows, n = masked.mask.shape
+    position = jnp.arange(n)
+    drawn = jax.random.uniform(key, (rows, n)) < objective.padding
+    asked = masked.mask & ((position < lengths[:, None]) | drawn)
+    size = int(np.ceil(objective.buffer * rows * n))
+    (index,) = jnp.nonzero(asked.ravel(), size=size, fill_value=-1)
+    used = index >= 0
+    index = jnp.where(used, index, 0)
+    ratio = masked.ratio[index // n]
+    weight = 1 / ratio if objective.inverse_ratio else jnp.ones_like(ratio)
+    return Chosen(index, jnp.where(used, weight, 0.0), ratio)
+
+
+def loss(
+    logits: jax.Array, chosen: Chosen, targets: Targets, canvases: int, objective: Objective
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Mean weighted cross-entropy over the chosen positions, in nats.
+
+    Args:
+        logits: [m, vocabulary] float32.
+        canvases: of each audio.
+
+    Returns:
+        the loss, and what to report: `loss/<t from>-<t to>` by mask ratio (NaN where there was
+        none), `accuracy` of the likeliest token.
+    """
+    n = targets.tokens.shape[1]
+    audio = chosen.index // (canvases * n)
+    at = (audio, chosen.index % n)
+    truth = targets.tokens[at]
+    normaliser = jax.nn.logsumexp(logits, axis=-1)
+    likelihood = _pick(logits, truth[:, None])[:, 0] - normaliser
+    each = -likelihood
+    if objective.teacher and targets.teacher_tokens is not None:
+        assert targets.teacher_probs is not None
+        probs = targets.teacher_probs[at]
+        total = probs.sum(-1)
+        scores = _pick(logits, targets.teacher_tokens[at])
+        taught = normaliser - (probs * scores).sum(-1) / jnp.maximum(total, 1e-6)
+        share = jnp.where(total > 0, objective.teacher, 0.0)
+        each = (1 - share) * each + share * taught
+    weight = chosen.weight
+    mean = (weight * each).sum() / jnp.maximum(weight.sum(), 1e-6)
+    plain = (weight > 0).astype(jnp.float32)
+    right = (logits.argmax(-1) == truth) * plain
+    report = {"accuracy": right.sum() / plain.sum()}
+    bucket = jnp.digitize(chosen.ratio, jnp.array(RATIO_EDGES), right=True)
+    edges = (0.0, *RATIO_EDGES, 1.0)
+    for i, (low, high) in enumerate(itertools.pairwise(edges)):
+        inside = plain * (bucket == i)
+        report[f"loss/{low:g}-{high:g}"] = (inside * -likelihood).sum() / inside.sum()
+    return mean, report
+
+
+def _pick(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Scores of some tokens a row: [m, vocabulary] and [m, k] to [m, k]."""
+    return jnp.take_along_axis(logits, tokens, axis=-1)
