@@ -9,6 +9,8 @@ import numpy as np
 
 from whisfusion_jax.diffusion.corruption import Masked
 
+Array = jax.Array | np.ndarray
+
 RATIO_EDGES = (0.25, 0.5, 0.75)
 """Between the mask-ratio buckets that losses are reported by."""
 
@@ -18,13 +20,13 @@ RATIO_EDGES = (0.25, 0.5, 0.75)
 class Targets:
     """What a batch's canvases should hold."""
 
-    tokens: jax.Array
+    tokens: Array
     """[batch, n] int32: the text, then end tokens."""
-    lengths: jax.Array
+    lengths: Array
     """[batch] int32: the text's tokens and its first end token."""
-    teacher_tokens: jax.Array | None = None
+    teacher_tokens: Array | None = None
     """[batch, n, k] int32: Whisper's likeliest tokens at each position, after the true text."""
-    teacher_probs: jax.Array | None = None
+    teacher_probs: Array | None = None
     """[batch, n, k] float32: their probabilities; 0 where there is none."""
 
 
@@ -93,15 +95,15 @@ def loss(
     n = targets.tokens.shape[1]
     audio = chosen.index // (canvases * n)
     at = (audio, chosen.index % n)
-    truth = targets.tokens[at]
+    truth = jnp.asarray(targets.tokens)[at]
     normaliser = jax.nn.logsumexp(logits, axis=-1)
     likelihood = _pick(logits, truth[:, None])[:, 0] - normaliser
     each = -likelihood
     if objective.teacher and targets.teacher_tokens is not None:
         assert targets.teacher_probs is not None
-        probs = targets.teacher_probs[at]
+        probs = jnp.asarray(targets.teacher_probs)[at]
         total = probs.sum(-1)
-        scores = _pick(logits, targets.teacher_tokens[at])
+        scores = _pick(logits, jnp.asarray(targets.teacher_tokens)[at])
         taught = normaliser - (probs * scores).sum(-1) / jnp.maximum(total, 1e-6)
         share = jnp.where(total > 0, objective.teacher, 0.0)
         each = (1 - share) * each + share * taught

@@ -59,13 +59,20 @@ class Shortlist:
 
     def encode(self, text: str) -> list[int]:
         """A text's tokens, as the denoiser counts; one that it lacks is spelled in bytes."""
-        encoded = []
-        for token in self._tokenizer.encode(" " + text.strip()) if text.strip() else []:
-            if token in self._index:
-                encoded.append(self._index[token])
-            else:
-                encoded += [self._index[byte] for byte in self._tokenizer.spell(token)]
-        return encoded
+        return self.respell(self._tokenizer.encode(" " + text.strip()) if text.strip() else [])
+
+    def respell(self, tokens: Sequence[int] | np.ndarray) -> list[int]:
+        """Whisper's tokens as the denoiser counts; one that it lacks is spelled in bytes."""
+        spelled = []
+        for token in map(int, tokens):
+            known = [token] if token in self._index else self._tokenizer.spell(token)
+            spelled += [self._index[each] for each in known]
+        return spelled
+
+    def lookup(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whisper's tokens, of any shape, as the denoiser counts, and which of them it has."""
+        at = np.minimum(np.searchsorted(self.tokens, tokens), len(self.tokens) - 1)
+        return at.astype(np.int32), self.tokens[at] == tokens
 
     def from_whisper(self, tokens: Sequence[int]) -> list[int]:
         """Whisper's tokens as the denoiser counts.

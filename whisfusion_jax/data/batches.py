@@ -1,0 +1,120 @@
+"""Encoded examples to training batches of few shapes: a Grain pipeline over a plan of batches."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import grain
+import jax
+import numpy as np
+
+from whisfusion_jax.data.encoded import TOP, Encoded
+from whisfusion_jax.decoding.canvas import CANVASES, canvas_for
+from whisfusion_jax.diffusion.objective import Targets
+from whisfusion_jax.text.shortlist import Shortlist
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Batch:
+    """What a training step reads."""
+
+    states: jax.Array | np.ndarray
+    """[batch, frames, width] float16, without the padding memory."""
+    targets: Targets
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which examples make which batch: each epoch all of them, alike ones together, shuffled.
+
+    A batch has one bucket and one canvas length, and as many audios as bring about
+    `positions` canvas positions, so that batches cost about the same.
+    """
+
+    encoded: Encoded
+    steps: int
+    positions: int
+    canvases: int
+    """Of each audio."""
+    seed: int = 0
+    process: int = 0
+    """This one reads its share of every batch."""
+    processes: int = 1
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> np.ndarray:
+        """Numbers of this process's examples of the batch of one step."""
+        epoch, batch = divmod(step, self.batches)
+        numbers = _epoch(self, epoch)[batch]
+        return numbers[self.process :: self.processes]
+
+    @cached_property
+    def _groups(self) -> dict[tuple[int, int], np.ndarray]:
+        """Examples by bucket and canvas; those too long for any canvas are left out."""
+        groups = defaultdict(list)
+        encoded = self.encoded
+        for number in range(len(encoded)):
+            length = int(encoded.lengths[number])
+            if length <= CANVASES[-1]:
+                canvas = canvas_for(float(encoded.seconds[number]), length)
+                groups[int(encoded.bucket[number]), canvas].append(number)
+        return {key: np.array(numbers) for key, numbers in sorted(groups.items())}
+
+    def audios(self, canvas: int) -> int:
+        """In a batch of this canvas length: a multiple of the processes."""
+        fits = self.positions // (canvas * self.canvases)
+        return max(1, fits // self.processes) * self.processes
+
+    @cached_property
+    def batches(self) -> int:
+        """In an epoch."""
+        return sum(-(-len(n) // self.audios(canvas)) for (_, canvas), n in self._groups.items())
+
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """All batches of an epoch, in their order."""
+        draw = np.random.default_rng([self.seed, epoch])
+        batches = []
+        for (_, canvas), numbers in self._groups.items():
+            size = self.audios(canvas)
+            # The last batch of a shape is filled up from the start.
+            filled = np.resize(draw.permutation(numbers), -(-len(numbers) // size) * size)
+            batches += list(filled.reshape(-1, size))
+        return [batches[i] for i in draw.permutation(len(batches))]
+
+
+@lru_cache(maxsize=2)
+def _epoch(plan: Plan, epoch: int) -> list[np.ndarray]:
+    return plan.epoch(epoch)
+
+
+def load_batch(numbers: np.ndarray, encoded: Encoded, shortlist: Shortlist) -> Batch:
+    """Read a batch, in the denoiser's tokens."""
+    canvas = max(
+        canvas_for(float(encoded.seconds[n]), int(encoded.lengths[n])) for n in numbers.tolist()
+    )
+    tokens = np.full((len(numbers), canvas), shortlist.end, np.int32)
+    taught = np.zeros((len(numbers), canvas, TOP), np.int32)
+    probs = np.zeros((len(numbers), canvas, TOP), np.float32)
+    lengths = np.zeros(len(numbers), np.int32)
+    for row, number in enumerate(numbers.tolist()):
+        known = encoded.tokens(number)
+        own = shortlist.respell(known)[:canvas]
+        if len(own) == len(known):  # nothing is spelled, so the teacher's positions are ours
+            names, chances = encoded.teacher(number)
+            taught[row, : len(known)], inside = shortlist.lookup(names)
+            probs[row, : len(known)] = chances * inside
+        tokens[row, : len(own)] = own
+        lengths[row] = len(own)
+    return Batch(encoded.states(numbers), Targets(tokens, lengths, taught, probs))
+
+
+def batches(plan: Plan, shortlist: Shortlist) -> grain.IterDataset:
+    """The pipeline: batches in the plan's order, read ahead by threads; its state can be saved."""
+    return (
+        grain.MapDataset.source(plan)
+        .map(lambda numbers: load_batch(numbers, plan.encoded, shortlist))
+        .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
+    )

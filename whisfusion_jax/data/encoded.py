@@ -1,0 +1,221 @@
+"""The frozen encoder's states on disk, so that epochs cost the decoder alone.
+
+index.npz      each example's bucket, row, length and tokens, and Whisper's own probabilities
+06.states ...  float16 [rows, frames, width], one file a bucket, named by its seconds
+"""
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
+from whisfusion_jax.audio.windows import WINDOW_SECONDS, bucket_for, pad_to
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.config import FRAMES_PER_SECOND
+from whisfusion_jax.data.sources import Source
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.models.decoder import Decoder
+from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.models.padding_memory import PaddingMemory
+from whisfusion_jax.models.whisper import Whisper
+
+TOP = 8
+"""Of Whisper's likeliest tokens at each position, so many are kept."""
+_ROWS = 16
+"""Examples that are encoded at once."""
+
+
+class Encoded:
+    """Examples whose states lie on disk.
+
+    Attributes:
+        bucket: [examples] int32: seconds that the audio was padded to.
+        seconds: [examples] float32: of the audio itself.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Open what `encode_examples` wrote.
+
+        Raises:
+            WhisfusionError: nothing is there.
+        """
+        self._folder = Path(folder)
+        try:
+            with np.load(self._folder / "index.npz") as index:
+                arrays = dict(index)
+        except OSError:
+            raise WhisfusionError(f"{folder}: no encoded examples") from None
+        self.bucket, self.seconds = arrays["bucket"], arrays["seconds"]
+        self._row, self._ends = arrays["row"], np.cumsum(arrays["lengths"])
+        self.lengths = arrays["lengths"]
+        """[examples] int32: tokens with the end token."""
+        self._tokens, self._width = arrays["tokens"], int(arrays["width"])
+        self._teacher = arrays["teacher_tokens"], arrays["teacher_probs"]
+
+    def __len__(self) -> int:
+        return len(self.bucket)
+
+    def states(self, numbers: np.ndarray) -> np.ndarray:
+        """Of examples that share a bucket: [rows, frames, width] float16."""
+        bucket = int(self.bucket[numbers[0]])
+        return np.stack([self._file(bucket)[self._row[number]] for number in numbers])
+
+    def tokens(self, number: int) -> np.ndarray:
+        """[length] int32 of Whisper's tokens, the end token last."""
+        return self._tokens[self._span(number)]
+
+    def teacher(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Whisper's likeliest tokens after each beginning of the text, and their probabilities.
+
+        Returns:
+            each [length, TOP].
+        """
+        span = self._span(number)
+        return self._teacher[0][span], self._teacher[1][span]
+
+    def _span(self, number: int) -> slice:
+        end = int(self._ends[number])
+        return slice(end - int(self.lengths[number]), end)
+
+    def _file(self, bucket: int) -> np.ndarray:
+        return _mapped(
+            self._folder / f"{bucket:02}.states", bucket * FRAMES_PER_SECOND, self._width
+        )
+
+
+@cache
+def _mapped(path: Path, frames: int, width: int) -> np.ndarray:
+    return np.memmap(path, np.float16, "r").reshape(-1, frames, width)
+
+
+def encode_examples(
+    source: Source,
+    bundle: Bundle,
+    folder: str | Path,
+    track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
+) -> Encoded:
+    """Run the frozen encoder over a source, once; the folder appears whole or not at all.
+
+    Whisper's decoder runs too: over the text, for the probabilities that can teach; and where an
+    example has no text, it writes it.
+
+    Args:
+        source: of examples up to 30 s.
+        bundle: a Whisper's, with a padding memory.
+        folder: to be made.
+        track: wraps the numbers of the examples, for progress.
+    """
+    folder = Path(folder)
+    aside = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        _Writer(bundle, aside).write(source, track)
+        aside.rename(folder)
+    except OSError as error:
+        raise WhisfusionError(f"{folder}: can't be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Encoded(folder)
+
+
+class _Writer:
+    """Gathers examples by bucket, and writes what is known of each."""
+
+    def __init__(self, bundle: Bundle, folder: Path) -> None:
+        self._whisper, self._memory = bundle.load_whisper(), bundle.load_memory()
+        if self._memory is None:
+            raise WhisfusionError(f"{bundle.path}: has no padding memory (see `whisfusion memory`)")
+        self._tokenizer, self._model = bundle.tokenizer, bundle.config.model
+        self._folder = folder
+        self._rows: dict[int, int] = defaultdict(int)
+        self._known: dict[int, dict[str, Any]] = {}
+
+    def write(self, source: Source, track: Callable[[Iterable[int]], Iterable[int]]) -> None:
+        waiting: dict[tuple[int, int], list[tuple[int, np.ndarray, list[int]]]] = defaultdict(list)
+        for number in track(range(len(source))):
+            example = source[number]
+            samples = example.samples[: WINDOW_SECONDS * SAMPLE_RATE]
+            if example.text is None:
+                raise WhisfusionError(f"example {number} has no text")
+            text = example.text.strip()
+            tokens = self._tokenizer.encode(" " + text) if text else []
+            tokens.append(self._tokenizer.end)
+            key = bucket_for(len(samples)), -(-len(tokens) // 32) * 32
+            waiting[key].append((number, samples, tokens))
+            if len(waiting[key]) == _ROWS:
+                self._encode(*key, waiting.pop(key))
+        for key, rows in waiting.items():
+            self._encode(*key, rows)
+        self._write_index()
+
+    def _encode(self, bucket: int, n: int, rows: list[tuple[int, np.ndarray, list[int]]]) -> None:
+        filled = rows + rows[-1:] * (_ROWS - len(rows))
+        samples = np.stack([pad_to(samples, bucket) for _, samples, _ in filled])
+        tokens = np.full((_ROWS, n), self._tokenizer.end, np.int32)
+        for row, (_, _, known) in enumerate(filled):
+            tokens[row, : len(known)] = known
+        prompt = np.tile(np.array(self._tokenizer.prompt(None), np.int32), (_ROWS, 1))
+        memory = self._memory if bucket < WINDOW_SECONDS else None
+        states, taught, probs = jax.device_get(
+            _encode_and_teach(self._whisper, memory, samples, prompt, tokens)
+        )
+        frames = bucket * FRAMES_PER_SECOND
+        with (self._folder / f"{bucket:02}.states").open("ab") as file:
+            file.write(states[: len(rows), :frames].astype(np.float16).tobytes())
+        for row, (number, audio, known) in enumerate(rows):
+            self._known[number] = {
+                "bucket": bucket,
+                "row": self._rows[bucket] + row,
+                "seconds": len(audio) / SAMPLE_RATE,
+                "tokens": known,
+                "teacher_tokens": taught[row, : len(known)],
+                "teacher_probs": probs[row, : len(known)].astype(np.float16),
+            }
+        self._rows[bucket] += len(rows)
+
+    def _write_index(self) -> None:
+        known = [self._known[number] for number in sorted(self._known)]
+        index: dict[str, Any] = {
+            name: np.concatenate([each[name] for each in known])
+            for name in ("tokens", "teacher_tokens", "teacher_probs")
+        }
+        index["bucket"] = np.array([each["bucket"] for each in known], np.int32)
+        index["row"] = np.array([each["row"] for each in known], np.int64)
+        index["seconds"] = np.array([each["seconds"] for each in known], np.float32)
+        index["lengths"] = np.array([len(each["tokens"]) for each in known], np.int32)
+        np.savez(self._folder / "index.npz", width=self._model.width, **index)
+
+
+@jax.jit
+def _encode_and_teach(
+    whisper: Whisper,
+    memory: PaddingMemory | None,
+    samples: jax.Array,
+    prompt: jax.Array,
+    tokens: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """States, and Whisper's likeliest tokens at each position of the true text."""
+    loudness = None if memory is None else memory.config.loudness
+    mel_bins = whisper.encoder.conv1.kernel.shape[1]
+    audio = whisper.encoder(log_mel(samples, mel_bins, loudness), memory)
+    return audio.states, *_teach(whisper.decoder, audio, prompt, tokens)
+
+
+def _teach(
+    decoder: Decoder, audio: AudioStates, prompt: jax.Array, tokens: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    whole = jnp.concatenate([prompt, tokens[:, :-1]], axis=1)
+    cache = decoder.empty_cache(*whole.shape)
+    hidden, _ = decoder(whole, cache, 0, decoder.cross_cache(audio))
+    logits = decoder.logits(hidden[:, prompt.shape[1] - 1 :])
+    top, taught = jax.lax.top_k(logits, TOP)
+    return taught, jnp.exp(top - jax.nn.logsumexp(logits, axis=-1, keepdims=True))

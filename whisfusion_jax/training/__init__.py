@@ -1,0 +1,1 @@
+"""Learning: the train state, one step, the loop, checkpoints."""
