@@ -1,0 +1,118 @@
+"""From examples to training batches, by way of the encoder's states on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support import TINY, random_bundle, speechlike
+from whisfusion_jax.audio.read import read_audio
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.conversion.memory import add_memory
+from whisfusion_jax.data.batches import Plan, batches, load_batch
+from whisfusion_jax.data.encoded import Encoded, encode_examples
+from whisfusion_jax.data.sources import Example
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.hub import CLIPS
+from whisfusion_jax.text.shortlist import Shortlist
+
+TEXTS = ("Hello there.", "", "A much longer sentence than the others, it is.", "Ünïcode")
+
+
+class Spoken:
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, number: int) -> Example:
+        return Example(speechlike(1 + number, number), TEXTS[number % 4])
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    bundle = random_bundle(tmp_path_factory.mktemp("bundles") / "remembering", TINY)
+    add_memory(bundle, [read_audio(clip) for clip in sorted(CLIPS.glob("*.wav"))])
+    return Bundle.open(bundle.path)
+
+
+@pytest.fixture(scope="module")
+def encoded(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Encoded:
+    return encode_examples(Spoken(), bundle, tmp_path_factory.mktemp("encoded") / "set")
+
+
+@pytest.fixture(scope="module")
+def shortlist(bundle: Bundle) -> Shortlist:
+    return Shortlist.of_texts(TEXTS, bundle.tokenizer)
+
+
+def plan(encoded: Encoded, **settings: int) -> Plan:
+    return Plan(encoded, **{"steps": 12, "positions": 192, "canvases": 2, **settings})
+
+
+def test_texts_survive(encoded: Encoded, bundle: Bundle) -> None:
+    assert len(encoded) == 10
+    for number in range(10):
+        *text, end = encoded.tokens(number).tolist()
+        assert bundle.tokenizer.decode(text).strip() == TEXTS[number % 4]
+        assert end == bundle.tokenizer.end
+
+
+def test_states_do_not_depend_on_who_shares_the_batch(
+    encoded: Encoded, bundle: Bundle, tmp_path: Path
+) -> None:
+    class Alone:
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, number: int) -> Example:
+            return Spoken()[3]
+
+    alone = encode_examples(Alone(), bundle, tmp_path / "alone")
+    np.testing.assert_allclose(
+        alone.states(np.array([0])), encoded.states(np.array([3])), atol=2e-3
+    )
+    np.testing.assert_allclose(alone.teacher(0)[1], encoded.teacher(3)[1], atol=1e-3)
+
+
+def test_an_epoch_has_every_example_and_equal_shapes(
+    encoded: Encoded, shortlist: Shortlist
+) -> None:
+    whole = plan(encoded)
+    seen: set[int] = set()
+    for numbers in whole.epoch(0):
+        seen.update(numbers.tolist())
+        batch = load_batch(numbers, encoded, shortlist)
+        rows, canvas = batch.targets.tokens.shape
+        assert rows == whole.audios(canvas)
+        assert batch.states.shape[0] == rows
+        last = np.asarray(batch.targets.lengths) - 1
+        assert (batch.targets.tokens[np.arange(rows), last] == shortlist.end).all()
+        assert (batch.targets.teacher_probs.sum(-1) <= 1.001).all()
+    assert seen == set(range(10))
+    assert [n.tolist() for n in whole.epoch(0)] != [n.tolist() for n in whole.epoch(1)]
+
+
+def test_processes_share_each_batch(encoded: Encoded) -> None:
+    whole = plan(encoded, processes=2)
+    parts = [plan(encoded, processes=2, process=process) for process in (0, 1)]
+    for step in range(len(whole)):
+        numbers = whole.epoch(step // whole.batches)[step % whole.batches]
+        shares = [part[step] for part in parts]
+        assert len(shares[0]) == len(shares[1])
+        assert sorted(np.concatenate(shares)) == sorted(numbers)
+
+
+def test_a_saved_pipeline_goes_on_where_it_stood(encoded: Encoded, shortlist: Shortlist) -> None:
+    undisturbed = iter(batches(plan(encoded), shortlist))
+    expected = [np.asarray(next(undisturbed).targets.tokens) for _ in range(8)]
+    stopped = iter(batches(plan(encoded), shortlist))
+    for _ in range(5):
+        next(stopped)
+    again = iter(batches(plan(encoded), shortlist))
+    again.set_state(stopped.get_state())
+    for tokens in expected[5:]:
+        np.testing.assert_array_equal(next(again).targets.tokens, tokens)
+
+
+def test_a_missing_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WhisfusionError, match="nowhere: no encoded examples"):
+        Encoded(tmp_path / "nowhere")
