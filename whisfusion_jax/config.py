@@ -4,7 +4,8 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from whisfusion_jax.errors import WhisfusionError
 
@@ -183,6 +184,80 @@ class DenoiserConfig(_FromDict):
             warm=True,
             positions=model.text_positions,
         )
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """A stretch of training."""
+
+    steps: int
+    masking: tuple[Literal["uniform", "high_mask", "ahead"], ...]
+    """Corruptions that an audio's canvases take in turn (diffusion/corruption.py)."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with a warm-up and a cosine decay over the whole run."""
+
+    rate: float = 3e-4
+    warmup: int = 100
+    """Steps."""
+    final: float = 0.05
+    """The last rate, as a share of the first."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """The gradient's largest norm."""
+    average: float = 0.999
+    """Decay of the parameters' moving average."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run of a denoiser on a frozen Whisper encoder."""
+
+    work: Path
+    """Directory of the run: its checkpoints and logs."""
+    data: tuple[Path, ...]
+    """Directories of prepared TFDS sets, such as DATA/synthetic_speech/en_0/1.0.0."""
+    sentences: tuple[Path, ...]
+    """Text files whose tokens make the shortlist, beside Whisper's commonest."""
+    phases: tuple[PhaseConfig, ...]
+    bundle: str = "tiny.en"
+    """Whisper, by name or directory; with a padding memory."""
+    denoiser: DenoiserConfig | None = None
+    """Sizes of one from scratch; None starts from Whisper's decoder. The vocabulary's size is
+    that of the shortlist, whatever stands here."""
+    commonest: int = 10_000
+    """Of Whisper's tokens, so many are in the shortlist anyway."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    frozen: tuple[str, ...] = ("embedding", "positions")
+    """Patterns of the names of parameters that stay as they are."""
+    augmented: float = 0.4
+    """Share of the examples that are made harder to hear."""
+    joined: float = 0.15
+    """Longer examples, out of several; as a share of the others."""
+    wordless: float = 0.03
+    """Silence, noise and tones with empty text; as a share of the others."""
+    positions: int = 4608
+    """Canvas positions in a batch."""
+    canvases: int = 8
+    """Of each audio."""
+    teacher: float = 0.5
+    """Share of the target that is Whisper's own distribution."""
+    inverse_ratio: bool = False
+    """Weigh rows by one over their mask ratio."""
+    save_every: int = 200
+    evaluate_every: int = 500
+    dev: Path | None = None
+    """Manifest that the error rate is measured on now and then."""
+    seed: int = 0
+    stop_at: int | None = None
+    """Stop after this step, to go on another time; None runs to the end."""
+
+    @property
+    def steps(self) -> int:
+        return sum(phase.steps for phase in self.phases)
 
 
 @dataclass(frozen=True)

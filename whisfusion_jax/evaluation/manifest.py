@@ -17,6 +17,8 @@ class Utterance:
     """What is said."""
     language: str | None = None
     speaker: str | None = None
+    split: str = "train"
+    """Of a set that is prepared for training."""
 
 
 def read_manifest(path: Path) -> list[Utterance]:
@@ -47,4 +49,7 @@ def _utterance(line: str, path: Path, number: int) -> Utterance:
     except (ValueError, TypeError, KeyError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise WhisfusionError(f"{path}:{number}: {reason}") from None
-    return Utterance(str(path.parent / audio), text, row.get("language"), row.get("speaker"))
+    return Utterance(
+        str(path.parent / audio), text, row.get("language"), row.get("speaker"),
+        row.get("split", "train"),
+    )  # fmt: skip

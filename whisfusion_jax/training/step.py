@@ -124,7 +124,7 @@ def _step(
     # A young average forgets faster, or it would keep the start for long.
     decay = jnp.minimum(settings.average, (1 + state.step) / (10 + state.step))
     average = optax.incremental_update(learned, state.average, 1 - decay)
-    metrics = {"loss": value, "gradient": optax.global_norm(gradient), **metrics}
+    metrics = {"loss": value, "gradient": optax.tree.norm(gradient), **metrics}
     return TrainState(state.step + 1, learned, average, optimizer_state), metrics
 
 

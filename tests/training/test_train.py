@@ -1,0 +1,112 @@
+"""A tiny run: learn eight utterances by heart, stop, go on, transcribe."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.progress import Progress
+
+from tests.support import TINY, manifest, random_bundle, speechlike
+from whisfusion_jax.audio.mel import log_mel
+from whisfusion_jax.audio.read import read_audio
+from whisfusion_jax.audio.windows import pad_to
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.config import OptimizerConfig, PhaseConfig, TrainConfig
+from whisfusion_jax.conversion.memory import add_memory
+from whisfusion_jax.data.manifest_speech import ManifestSpeech, ManifestSpeechConfig
+from whisfusion_jax.decoding.denoising import FREE, DenoisingSettings, denoise
+from whisfusion_jax.hub import CLIPS
+from whisfusion_jax.training.loop import Trained, train
+
+WORDS = "red green blue white black grey pink brown".split()  # noqa: SIM905
+
+
+def write_wave(path: Path, samples: np.ndarray) -> None:
+    import wave
+
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes((samples * 32767).astype(np.int16).tobytes())
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    folder = tmp_path_factory.mktemp("run")
+    bundle = random_bundle(folder / "whisper", TINY)
+    add_memory(bundle, [read_audio(clip) for clip in sorted(CLIPS.glob("*.wav"))])
+    rows = []
+    for number, word in enumerate(WORDS):
+        write_wave(folder / f"{number}.wav", speechlike(1.5, number))
+        rows.append({"audio": f"{number}.wav", "text": word, "speaker": "a" if number else "b"})
+    manifest(folder / "manifest.jsonl", rows)
+    builder = ManifestSpeech(
+        config=ManifestSpeechConfig(name="colours", manifest=str(folder / "manifest.jsonl")),
+        data_dir=folder / "data",
+        file_format="array_record",
+    )
+    builder.download_and_prepare()
+    (folder / "sentences.txt").write_text("\n".join(WORDS))
+    return TrainConfig(
+        work=folder / "work",
+        data=(Path(builder.data_dir),),
+        sentences=(folder / "sentences.txt",),
+        bundle=str(bundle.path),
+        commonest=0,
+        phases=(PhaseConfig(200, ("ahead", "uniform")), PhaseConfig(200, ("high_mask",))),
+        optimizer=OptimizerConfig(rate=1e-2, warmup=20, average=0.95),
+        frozen=(),
+        augmented=0.0,
+        joined=0.0,
+        wordless=0.0,
+        positions=16 * 4 * 8,
+        canvases=4,
+        teacher=0.0,
+        save_every=100,
+    )
+
+
+def run(config: TrainConfig) -> Trained:
+    with Progress(disable=True) as progress:
+        return train(config, progress)
+
+
+@pytest.fixture(scope="module")
+def trained(config: TrainConfig) -> Trained:
+    return run(config)
+
+
+def test_eight_utterances_are_learned_by_heart(trained: Trained) -> None:
+    bundle, shortlist = trained.bundle, trained.shortlist
+    samples = np.stack([pad_to(speechlike(1.5, number), 6) for number in range(8)])
+    audio = bundle.load_whisper().encoder(log_mel(samples, 80, 1.5), bundle.load_memory())
+    prompt = jnp.tile(jnp.array([shortlist.from_whisper(bundle.tokenizer.prompt(None))]), (8, 1))
+    settings = DenoisingSettings(shortlist.end, shortlist.special)
+    keys = jax.random.split(jax.random.key(0), 8)
+    found = denoise(trained.denoiser, audio, prompt, jnp.full((8, 16), FREE), keys, settings)
+    texts = [
+        bundle.tokenizer.decode(shortlist.to_whisper(row)).strip()
+        for row in np.asarray(found.tokens[:, 0])
+    ]
+    assert texts == WORDS
+
+
+def test_a_stopped_run_goes_on_to_the_same_end(
+    trained: Trained, config: TrainConfig, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in (config.work / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(25, 401, 25))
+    work = tmp_path / "work"
+    short = dataclasses.replace(config, work=work, stop_at=250)
+    run(short)
+    run(dataclasses.replace(short, stop_at=None))
+    resumed = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
+    assert [line["loss"] for line in resumed] == [line["loss"] for line in lines]
+
+
+def test_the_bundle_of_a_run_is_a_whispers(trained: Trained) -> None:
+    assert isinstance(trained.bundle, Bundle)
+    assert trained.config.warm

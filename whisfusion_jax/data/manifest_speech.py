@@ -1,0 +1,61 @@
+"""A TFDS builder: recordings listed in a manifest of JSON lines."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from whisfusion_jax.audio.read import read_audio
+from whisfusion_jax.data.features import speech_features, to_int16
+from whisfusion_jax.evaluation.manifest import Utterance, read_manifest
+
+
+@dataclass(kw_only=True)
+class ManifestSpeechConfig(tfds.core.BuilderConfig):
+    """Which recordings.
+
+    Attributes:
+        manifest: JSON lines: audio (a path beside the manifest) and text; perhaps language,
+            speaker and split (`train` where it is missing).
+        without_speakers: their recordings are left out of `train`, and make the split
+            `unheard`.
+    """
+
+    name: str = "manifest"
+    manifest: str = ""
+    without_speakers: tuple[str, ...] = ()
+
+
+class ManifestSpeech(tfds.core.GeneratorBasedBuilder):
+    """Recordings of any format, as samples at 16 kHz."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(features=speech_features())
+
+    def _split_generators(self, dl_manager: Any) -> Mapping[str, Iterator[Any]]:
+        config = self.builder_config
+        splits: dict[str, list[Utterance]] = {}
+        for utterance in read_manifest(Path(config.manifest)):
+            held_out = utterance.speaker in config.without_speakers
+            splits.setdefault("unheard" if held_out else utterance.split, []).append(utterance)
+        return {name: _examples(utterances) for name, utterances in splits.items()}
+
+    def _generate_examples(self) -> None:
+        raise NotImplementedError  # the splits above are generators already
+
+
+def _examples(utterances: list[Utterance]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, utterance in enumerate(utterances):
+        yield (
+            number,
+            {
+                "audio": to_int16(read_audio(utterance.audio)),
+                "text": utterance.text,
+                "language": utterance.language or "",
+                "speaker": utterance.speaker or "",
+            },
+        )

@@ -1,0 +1,200 @@
+"""The training loop: encode once, then step, report, save."""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from rich.progress import Progress, TaskID
+
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.config import DenoiserConfig, OptimizerConfig, PhaseConfig, TrainConfig
+from whisfusion_jax.data.batches import Plan, batches
+from whisfusion_jax.data.encoded import Encoded, encode_examples
+from whisfusion_jax.data.sources import Augmented, Joined, Prepared, Source, Together, Wordless
+from whisfusion_jax.diffusion.corruption import Ahead, Corruption, Mixed, Uniform, high_mask
+from whisfusion_jax.diffusion.objective import Objective
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
+from whisfusion_jax.text.shortlist import Shortlist
+from whisfusion_jax.training.checkpoints import Checkpoints
+from whisfusion_jax.training.step import (
+    Metrics,
+    StepSettings,
+    averaged,
+    make_step,
+    split,
+    start,
+)
+
+REPORT_EVERY = 25
+"""Steps whose metrics are averaged in one line of the log."""
+
+_MASKING: dict[str, Corruption] = {
+    "uniform": Uniform(), "high_mask": high_mask(), "ahead": Ahead()
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves."""
+
+    denoiser: Denoiser
+    config: DenoiserConfig
+    shortlist: Shortlist
+    bundle: Bundle
+    """The Whisper whose encoder it reads."""
+
+
+def train(config: TrainConfig, progress: Progress) -> Trained:
+    """Train, or go on from the run's newest checkpoint.
+
+    Raises:
+        WhisfusionError: the data or the bundle can't be had, or the loss is no number.
+    """
+    bundle = Bundle.open(find_bundle(config.bundle))
+    shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
+    encoded = _encoded(config, bundle, progress)
+    sizes = denoiser_config(config, bundle, shortlist)
+    parts, learned = split(_initial(config, sizes, bundle, shortlist), config.frozen)
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    plan = Plan(encoded, config.steps, config.positions, config.canvases, config.seed)
+    checkpoints = Checkpoints(config.work / "checkpoints")
+    state, iterator = checkpoints.restore(start(learned, optimizer), iter(batches(plan, shortlist)))
+    memory = bundle.load_memory()
+    assert memory is not None  # encoding has needed it
+    prompt = shortlist.from_whisper(bundle.tokenizer.prompt(None))
+    log = Log(config.work / "log.jsonl", progress, config.steps)
+    end = 0
+    for phase in config.phases:
+        end += phase.steps
+        until = min(end, config.stop_at or end)
+        if int(state.step) >= until:
+            continue
+        step = make_step(parts, memory, prompt, optimizer, step_settings(config, phase))
+        while int(state.step) < until:
+            batch = next(iterator)
+            state, metrics = step(state, batch)
+            log.add(int(state.step), metrics, batch.targets.tokens.size * config.canvases)
+            if int(state.step) % config.save_every == 0 or int(state.step) == until:
+                checkpoints.save(state, iterator)
+    checkpoints.close()
+    return Trained(averaged(parts, state), sizes, shortlist, bundle)
+
+
+def denoiser_config(config: TrainConfig, bundle: Bundle, shortlist: Shortlist) -> DenoiserConfig:
+    """The denoiser's sizes, with the shortlist's."""
+    if config.denoiser is None:
+        return DenoiserConfig.of_whisper(bundle.config.model, len(shortlist))
+    return dataclasses.replace(config.denoiser, vocabulary=len(shortlist))
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """AdamW behind clipping."""
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0, config.rate, min(config.warmup, steps - 1), steps, config.rate * config.final
+    )
+    first, second = config.betas
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.adamw(rate, first, second, weight_decay=config.weight_decay),
+    )
+
+
+def step_settings(config: TrainConfig, phase: PhaseConfig) -> StepSettings:
+    """What a phase's compiled step depends on."""
+    return StepSettings(
+        corruption=Mixed(tuple(_MASKING[name] for name in phase.masking)),
+        objective=Objective(inverse_ratio=config.inverse_ratio, teacher=config.teacher),
+        canvases=config.canvases,
+        average=config.optimizer.average,
+        seed=config.seed,
+    )
+
+
+class Log:
+    """Means over some steps: a line of JSON each, and a word beside the progress bar."""
+
+    def __init__(self, path: Path, progress: Progress, steps: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._progress = path, progress
+        self._task: TaskID = progress.add_task("training", total=steps)
+        self._waiting: list[Metrics] = []
+        self._tokens, self._begin = 0, time.perf_counter()
+
+    def add(self, step: int, metrics: Metrics, tokens: int) -> None:
+        """Note a step.
+
+        Raises:
+            WhisfusionError: the mean loss is no number.
+        """
+        self._waiting.append(metrics)
+        self._tokens += tokens
+        self._progress.update(self._task, completed=step)
+        if step % REPORT_EVERY:
+            return
+        gathered = jax.device_get(self._waiting)
+        means = {name: _mean([each[name] for each in gathered]) for name in gathered[0]}
+        seconds = time.perf_counter() - self._begin
+        if not math.isfinite(means["loss"]):
+            raise WhisfusionError(f"step {step}: the loss is no number")
+        measured = {name: mean for name, mean in means.items() if math.isfinite(mean)}
+        line = {"step": step, "tokens_per_second": round(self._tokens / seconds), **measured}
+        with self._path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self._progress.update(
+            self._task,
+            description=f"loss {means['loss']:.3f}, {line['tokens_per_second']} tokens/s",
+        )
+        self._waiting, self._tokens, self._begin = [], 0, time.perf_counter()
+
+
+def _mean(values: Sequence[Any]) -> float:
+    """Without what was not measured in a step (NaN)."""
+    known = [float(value) for value in values if np.isfinite(value)]
+    return round(float(np.mean(known)), 4) if known else math.nan
+
+
+def _lines(paths: Iterable[Path]) -> list[str]:
+    try:
+        return [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise WhisfusionError(f"{error.filename}: {error.strerror}") from None
+
+
+def _encoded(config: TrainConfig, bundle: Bundle, progress: Progress) -> Encoded:
+    folder = config.work / "encoded"
+    if folder.is_dir():
+        return Encoded(folder)
+    track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: progress.track(  # noqa: E731
+        numbers, description="encoding"
+    )
+    return encode_examples(training_source(config), bundle, folder, track)
+
+
+def training_source(config: TrainConfig) -> Source:
+    """All examples of a run, made harder, joined, and wordless ones."""
+    spoken = Together(tuple(Prepared(directory) for directory in config.data))
+    joined = Joined(spoken, round(config.joined * len(spoken)), config.seed)
+    wordless = Wordless(round(config.wordless * len(spoken)), config.seed)
+    said = Augmented(Together((spoken, joined)), config.augmented, config.seed)
+    return Together((said, wordless))
+
+
+def _initial(
+    config: TrainConfig, sizes: DenoiserConfig, bundle: Bundle, shortlist: Shortlist
+) -> Denoiser:
+    if sizes.warm:
+        decoder = bundle.load_whisper().decoder
+        return warm_denoiser(decoder, sizes, jnp.asarray(shortlist.tokens))
+    return Denoiser(sizes, rngs=nnx.Rngs(config.seed))
