@@ -1,0 +1,49 @@
+"""Train a denoiser, or go on where the run stopped.
+
+python train.py --config configs/tiny_en.py
+python train.py --config configs/tiny_en.py --optimizer.rate 1e-3 --work runs/faster
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import tyro
+
+from whisfusion_jax.cli import keep_compiled_programs, progress_bar, run
+from whisfusion_jax.config import TrainConfig
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.training.loop import train
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The `CONFIG` that a Python file in `configs/` builds.
+
+    Raises:
+        WhisfusionError: there is no such file, or it builds none.
+    """
+    spec = importlib.util.spec_from_file_location("config", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise WhisfusionError(f"{path}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not isinstance(config := getattr(module, "CONFIG", None), TrainConfig):
+        raise WhisfusionError(f"{path}: defines no CONFIG that is a TrainConfig")
+    return config
+
+
+def main() -> int:
+    """Read --config, then let the command line override any of its fields."""
+    arguments = sys.argv[1:]
+    if arguments[:1] != ["--config"] or len(arguments) < 2:
+        raise WhisfusionError("usage: train.py --config FILE [--FIELD VALUE ...]")
+    default = read_config(Path(arguments[1]))
+    config = tyro.cli(TrainConfig, default=default, args=arguments[2:], description=__doc__)
+    keep_compiled_programs()
+    with progress_bar() as progress:
+        train(config, progress)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
