@@ -248,9 +248,6 @@ class TrainConfig:
     inverse_ratio: bool = False
     """Weigh rows by one over their mask ratio."""
     save_every: int = 200
-    evaluate_every: int = 500
-    dev: Path | None = None
-    """Manifest that the error rate is measured on now and then."""
     seed: int = 0
     stop_at: int | None = None
     """Stop after this step, to go on another time; None runs to the end."""

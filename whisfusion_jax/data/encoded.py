@@ -104,8 +104,7 @@ def encode_examples(
 ) -> Encoded:
     """Run the frozen encoder over a source, once; the folder appears whole or not at all.
 
-    Whisper's decoder runs too: over the text, for the probabilities that can teach; and where an
-    example has no text, it writes it.
+    Whisper's decoder runs too, over the text, for the probabilities that can teach.
 
     Args:
         source: of examples up to 30 s.
@@ -144,8 +143,6 @@ class _Writer:
         for number in track(range(len(source))):
             example = source[number]
             samples = example.samples[: WINDOW_SECONDS * SAMPLE_RATE]
-            if example.text is None:
-                raise WhisfusionError(f"example {number} has no text")
             text = example.text.strip()
             tokens = self._tokenizer.encode(" " + text) if text else []
             tokens.append(self._tokenizer.end)

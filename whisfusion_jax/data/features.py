@@ -3,8 +3,6 @@
 import numpy as np
 import tensorflow_datasets as tfds
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
-
 
 def speech_features() -> tfds.features.FeaturesDict:
     """Samples at 16 kHz in 16 bits, and what is known of them.
@@ -24,8 +22,3 @@ def speech_features() -> tfds.features.FeaturesDict:
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """[samples] floats in [-1, 1] to int16."""
     return (np.clip(samples, -1, 1) * 32767).astype(np.int16)
-
-
-def seconds_of(audio: np.ndarray) -> float:
-    """Length of [samples] at 16 kHz."""
-    return len(audio) / SAMPLE_RATE

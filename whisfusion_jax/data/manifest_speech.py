@@ -42,20 +42,18 @@ class ManifestSpeech(tfds.core.GeneratorBasedBuilder):
         for utterance in read_manifest(Path(config.manifest)):
             held_out = utterance.speaker in config.without_speakers
             splits.setdefault("unheard" if held_out else utterance.split, []).append(utterance)
-        return {name: _examples(utterances) for name, utterances in splits.items()}
+        return {name: self._generate_examples(listed) for name, listed in splits.items()}
 
-    def _generate_examples(self) -> None:
-        raise NotImplementedError  # the splits above are generators already
-
-
-def _examples(utterances: list[Utterance]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, utterance in enumerate(utterances):
-        yield (
-            number,
-            {
-                "audio": to_int16(read_audio(utterance.audio)),
-                "text": utterance.text,
-                "language": utterance.language or "",
-                "speaker": utterance.speaker or "",
-            },
-        )
+    def _generate_examples(
+        self, utterances: list[Utterance]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, utterance in enumerate(utterances):
+            yield (
+                number,
+                {
+                    "audio": to_int16(read_audio(utterance.audio)),
+                    "text": utterance.text,
+                    "language": utterance.language or "",
+                    "speaker": utterance.speaker or "",
+                },
+            )

@@ -26,8 +26,8 @@ class Example:
 
     samples: np.ndarray
     """[samples] float32 in [-1, 1] at 16 kHz."""
-    text: str | None
-    """None: nobody wrote it down, and a teacher must say."""
+    text: str
+    """Empty where nobody speaks."""
     language: str = "en"
 
 
@@ -51,6 +51,7 @@ class Prepared:
         try:
             builder = tfds.builder_from_directory(directory)
             self._rows = builder.as_data_source(split=split)
+        # TFDS says by NotImplementedError that a set is no array_record.
         except (OSError, ValueError, NotImplementedError, AssertionError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise WhisfusionError(f"{directory}, split {split}: {reason}") from None
@@ -125,7 +126,7 @@ class Joined:
             if texts and len(longer) > LONGEST_SECONDS * SAMPLE_RATE:
                 break
             samples = longer
-            texts.append(part.text or "")
+            texts.append(part.text)
         return Example(samples, " ".join(texts), part.language)
 
 

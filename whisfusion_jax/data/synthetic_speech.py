@@ -70,12 +70,17 @@ class SyntheticSpeech(tfds.core.GeneratorBasedBuilder):
         test = _Plan(held_out, voices, config.language, 0.0, config.seed)
         numbers = range(config.first, config.first + config.utterances)
         return {
-            "train": _spoken(train, numbers),
-            "test": _spoken(test, range(config.test_utterances)),
+            "train": self._generate_examples(train, numbers),
+            "test": self._generate_examples(test, range(config.test_utterances)),
         }
 
-    def _generate_examples(self) -> None:
-        raise NotImplementedError  # the splits above are generators already
+    def _generate_examples(
+        self, plan: "_Plan", numbers: range
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Utterances in order, from a process a core."""
+        context = multiprocessing.get_context("forkserver")
+        with ProcessPoolExecutor(os.cpu_count(), context, _set_plan, (plan,)) as pool:
+            yield from zip(numbers, pool.map(_say, numbers, chunksize=8), strict=True)
 
 
 @dataclass(frozen=True)
@@ -116,13 +121,6 @@ class _Plan:
             "language": self.language,
             "speaker": str(voice),
         }
-
-
-def _spoken(plan: _Plan, numbers: range) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Utterances in order, from a process a core."""
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(os.cpu_count(), context, _set_plan, (plan,)) as pool:
-        yield from zip(numbers, pool.map(_say, numbers, chunksize=8), strict=True)
 
 
 _plan: _Plan

@@ -93,7 +93,9 @@ def installed(voices: Sequence[Voice]) -> tuple[Voice, ...]:
     return present
 
 
-def speak(voice: Voice, text: str, language: str, speed: float = 1.0, pitch: float = 1.0) -> Any:
+def speak(
+    voice: Voice, text: str, language: str, speed: float = 1.0, pitch: float = 1.0
+) -> np.ndarray:
     """Say a text.
 
     The pitch is changed by resampling, as if the speaker were smaller or larger; the engine speaks

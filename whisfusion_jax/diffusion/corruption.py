@@ -73,6 +73,7 @@ class Ahead:
     def __call__(self, key: jax.Array, lengths: jax.Array, n: int) -> Masked:
         rows = lengths.shape[0]
         known = jnp.floor(_stratified(jax.random.fold_in(key, 0), rows) * lengths)
+        known = jnp.minimum(known, lengths - 1)
         ahead = jnp.arange(n) >= known[:, None]
         lifted = jax.random.uniform(jax.random.fold_in(key, 1), (rows, 1), maxval=self.lifted)
         # Half of the rows keep every mask ahead.

@@ -75,18 +75,20 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
     assert memory is not None  # encoding has needed it
     prompt = shortlist.from_whisper(bundle.tokenizer.prompt(None))
     log = Log(config.work / "log.jsonl", progress, config.steps)
-    end = 0
+    # Counted here: reading the state's own number would wait for the step.
+    done, end = int(state.step), 0
     for phase in config.phases:
         end += phase.steps
         until = min(end, config.stop_at or end)
-        if int(state.step) >= until:
+        if done >= until:
             continue
         step = make_step(parts, memory, prompt, optimizer, step_settings(config, phase))
-        while int(state.step) < until:
+        while done < until:
             batch = next(iterator)
             state, metrics = step(state, batch)
-            log.add(int(state.step), metrics, batch.targets.tokens.size * config.canvases)
-            if int(state.step) % config.save_every == 0 or int(state.step) == until:
+            done += 1
+            log.add(done, metrics, batch.targets.tokens.size * config.canvases)
+            if done % config.save_every == 0 or done == until:
                 checkpoints.save(state, iterator)
     checkpoints.close()
     return Trained(averaged(parts, state), sizes, shortlist, bundle)
