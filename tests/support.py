@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
+from flax import nnx
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from whisfusion_jax.bundle import Bundle, parameter_shapes, write_bundle
 from whisfusion_jax.config import BundleConfig, TokenRules, WhisperConfig
+from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.storage import Tensor
 
 SPECIAL = (
@@ -63,6 +66,16 @@ def random_bundle(
 ) -> Bundle:
     tensors = {name: Tensor.of(array) for name, array in random_tensors(config, seed).items()}
     return write_bundle(path, BundleConfig(config, rules), byte_tokenizer(), tensors)
+
+
+def with_random_adapters(denoiser: Denoiser) -> Denoiser:
+    """A warm denoiser as if it were trained."""
+    model = nnx.clone(denoiser)
+    for number, (path, variable) in enumerate(nnx.to_flat_state(nnx.state(model))):
+        if path[-1] == "adapter_up":
+            draws = jax.random.normal(jax.random.key(number), variable.shape)
+            variable.set_value(0.1 * draws)
+    return model
 
 
 def speechlike(seconds: float, seed: int = 0, rate: int = 16_000) -> np.ndarray:

@@ -76,8 +76,8 @@ def test_an_unknown_setting_is_named_with_the_nearest(copy: Path) -> None:
 
 
 def test_missing_weights_are_named(copy: Path) -> None:
-    shutil.rmtree(copy / "params")
-    with pytest.raises(BundleError, match="params: no Orbax checkpoint"):
+    shutil.rmtree(copy / "encoder")
+    with pytest.raises(BundleError, match="encoder: no Orbax checkpoint"):
         Bundle.open(copy).load_whisper()
 
 
@@ -85,7 +85,7 @@ def test_weights_of_another_size_are_named(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     config["model"]["encoder_layers"] = 3
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(BundleError, match=r"encoder\.blocks\.2\.attention.* is missing"):
+    with pytest.raises(BundleError, match=r"encoder: blocks\.2\.attention.* is missing"):
         Bundle.open(copy).load_whisper()
 
 

@@ -140,8 +140,8 @@ def test_runs_as_a_module(bundle: str, clips: list[str]) -> None:
 def test_damaged_weights_are_named(bundle: str, clips: list[str], tmp_path: Path) -> None:
     """In a process of its own: Orbax leaves reads unfinished that complain at its end."""
     shutil.copytree(bundle, tmp_path / "damaged")
-    params = tmp_path / "damaged" / "params"
-    chunk = params / "encoder.blocks.0.mlp.up.kernel" / "0.0"
+    params = tmp_path / "damaged" / "encoder"
+    chunk = params / "blocks.0.mlp.up.kernel" / "0.0"
     chunk.write_bytes(chunk.read_bytes()[:10])
     command = [sys.executable, "-m", "whisfusion_jax", "transcribe", clips[0]]
     done = subprocess.run(

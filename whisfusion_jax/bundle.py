@@ -2,18 +2,23 @@
 
 config.json      sizes, token rules, where the weights came from
 tokenizer.json   Hugging Face `tokenizers`
-params/          the weights, an Orbax checkpoint
-memory/          the padding memory, another; absent if there is none
+encoder/         Whisper's encoder, an Orbax checkpoint; so are the other folders
+decoder/         Whisper's decoder; a bundle that was trained for denoising may lack it
+memory/          the padding memory; absent if there is none
+denoiser/        a masked-diffusion decoder; absent if there is none
+shortlist/       Whisper's token for each of the denoiser's
 """
 
 import dataclasses
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +29,16 @@ from jax.typing import DTypeLike
 
 from whisfusion_jax.config import BundleConfig, WhisperConfig
 from whisfusion_jax.errors import BundleError, WhisfusionError
+from whisfusion_jax.models.decoder import Decoder
+from whisfusion_jax.models.denoiser import Denoiser
+from whisfusion_jax.models.encoder import Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory, memory_shapes
 from whisfusion_jax.models.whisper import Whisper
 from whisfusion_jax.storage import Tensor, load_tensors, save_tensors
+from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
+
+Module = TypeVar("Module", bound=nnx.Module)
 
 
 @dataclass(frozen=True)
@@ -61,15 +72,57 @@ class Bundle:
     def tokenizer(self) -> WhisperTokenizer:
         return WhisperTokenizer(self.path / "tokenizer.json")
 
+    @property
+    def has_decoder(self) -> bool:
+        """Whether Whisper's own decoder is there."""
+        return (self.path / "decoder").is_dir()
+
     def load_whisper(self, dtype: DTypeLike = jnp.float32) -> Whisper:
-        """The model with its weights in `dtype`, on the first device."""
-        graph, state = nnx.split(abstract_whisper(self.config.model))
+        """Encoder and decoder with their weights in `dtype`, on the first device.
+
+        Raises:
+            BundleError: the bundle has no decoder.
+        """
+        return Whisper(self.load_encoder(dtype), self.load_decoder(dtype))
+
+    def load_encoder(self, dtype: DTypeLike = jnp.float32) -> Encoder:
+        """Whisper's encoder in `dtype`, on the first device."""
+        return self._load("encoder", abstract_whisper(self.config.model).encoder, dtype)
+
+    def load_decoder(self, dtype: DTypeLike = jnp.float32) -> Decoder:
+        """Whisper's decoder in `dtype`, on the first device.
+
+        Raises:
+            BundleError: the bundle has none.
+        """
+        if not self.has_decoder:
+            raise BundleError(f"{self.path}: has no decoder of Whisper's")
+        return self._load("decoder", abstract_whisper(self.config.model).decoder, dtype)
+
+    def load_denoiser(self, dtype: DTypeLike = jnp.float32) -> tuple[Denoiser, Shortlist]:
+        """The masked-diffusion decoder in `dtype`, on the first device, and what it can write.
+
+        Raises:
+            BundleError: the bundle has none.
+        """
+        config = self.config.denoiser
+        if config is None:
+            raise BundleError(f"{self.path}: has no denoiser")
+        shape = jax.ShapeDtypeStruct((config.vocabulary,), jnp.int32)
+        tokens = load_tensors(self.path / "shortlist", {"tokens": shape})["tokens"]
+        abstract = nnx.eval_shape(lambda: Denoiser(config, rngs=_OneKey()))
+        shortlist = Shortlist(np.asarray(tokens), self.tokenizer)
+        return self._load("denoiser", abstract, dtype), shortlist
+
+    def _load(self, part: str, abstract: Module, dtype: DTypeLike) -> Module:
+        graph, state = nnx.split(abstract)
+        variables = named_variables(state)
         targets = {
             name: jax.ShapeDtypeStruct(variable.shape, jnp.dtype(dtype))
-            for name, variable in named_variables(state).items()
+            for name, variable in variables.items()
         }
-        loaded = load_tensors(self.path / "params", targets)
-        for name, variable in named_variables(state).items():
+        loaded = load_tensors(self.path / part, targets)
+        for name, variable in variables.items():
             variable.set_value(loaded[name])
         return nnx.merge(graph, state)
 
@@ -106,7 +159,8 @@ class _OneKey(nnx.Rngs):
 
 def abstract_whisper(config: WhisperConfig) -> Whisper:
     """The model's structure and shapes, without any weights."""
-    return nnx.eval_shape(lambda: Whisper(config, rngs=_OneKey()))
+    rngs = _OneKey()
+    return nnx.eval_shape(lambda: Whisper(Encoder(config, rngs=rngs), Decoder(config, rngs=rngs)))
 
 
 def named_variables(state: nnx.State) -> dict[str, nnx.Variable]:
@@ -115,28 +169,39 @@ def named_variables(state: nnx.State) -> dict[str, nnx.Variable]:
 
 
 def parameter_shapes(config: WhisperConfig) -> dict[str, tuple[int, ...]]:
-    """Every weight of a bundle's `params/` with its shape."""
+    """Every weight of a Whisper with its shape; names begin with `encoder.` or `decoder.`."""
     state = nnx.state(abstract_whisper(config))
     return {name: tuple(variable.shape) for name, variable in named_variables(state).items()}
 
 
 def write_bundle(
-    path: epath.PathLike, config: BundleConfig, tokenizer: str, tensors: Mapping[str, Tensor]
+    path: epath.PathLike,
+    config: BundleConfig,
+    tokenizer: str,
+    tensors: Mapping[str, Tensor],
+    packed: bool = False,
 ) -> Bundle:
     """Write a new bundle; it appears whole or not at all.
 
     Args:
         path: a directory that doesn't exist yet.
         tokenizer: the text of a tokenizer.json.
-        tensors: by name, as `parameter_shapes` lists them.
+        tensors: by name, the first part of which is the folder: those of `parameter_shapes`, and
+            of other parts.
+        packed: few files, see `save_tensors`.
 
     Raises:
         BundleError: `path` exists.
     """
     path = epath.Path(path)
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
     with _written_aside(path) as aside:
         (aside / "tokenizer.json").write_text(tokenizer)
-        save_tensors(aside / "params", tensors)
+        for part, named in parts.items():
+            save_tensors(aside / part, named, packed)
         _write_config(aside, config)
     return Bundle(path, config)
 

@@ -12,6 +12,9 @@ from whisfusion_jax.errors import WhisfusionError
 FRAMES_PER_SECOND = 50
 """Of the encoder: two log-mel frames each."""
 
+BUNDLE_FORMAT = 2
+"""Of bundles' directories."""
+
 
 class _FromDict:
     """Strict JSON-style construction, shared by every config."""
@@ -155,8 +158,10 @@ class DenoiserConfig(_FromDict):
     hidden: int
     """Width inside feed-forward layers."""
     warm: bool
-    """Whisper's decoder with the causal mask taken away; else the paper's Transformer: RMSNorm,
-    rotary positions, SwiGLU, no biases."""
+    """Whisper's decoder with adapters at positions that are asked; else the paper's Transformer:
+    RMSNorm, rotary positions, SwiGLU, no biases."""
+    rank: int = 0
+    """Of the adapters of positions that are asked; 0 is without."""
     positions: int = 448
     """The longest prompt and canvas together; a table of that many in the warm kind."""
     shared_heads: int | None = None
@@ -172,7 +177,9 @@ class DenoiserConfig(_FromDict):
             raise WhisfusionError("DenoiserConfig: a warm denoiser shares no heads")
 
     @classmethod
-    def of_whisper(cls, model: WhisperConfig, vocabulary: int | None = None) -> Self:
+    def of_whisper(
+        cls, model: WhisperConfig, vocabulary: int | None = None, rank: int = 64
+    ) -> Self:
         """The warm denoiser of a Whisper."""
         return cls(
             vocabulary=vocabulary or model.vocabulary,
@@ -182,6 +189,7 @@ class DenoiserConfig(_FromDict):
             audio_width=model.width,
             hidden=4 * model.width,
             warm=True,
+            rank=rank,
             positions=model.text_positions,
         )
 
@@ -231,8 +239,9 @@ class TrainConfig:
     commonest: int = 10_000
     """Of Whisper's tokens, so many are in the shortlist anyway."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    frozen: tuple[str, ...] = ("embedding", "positions")
-    """Patterns of the names of parameters that stay as they are."""
+    learned: tuple[str, ...] | None = None
+    """Patterns of the names of parameters that learn; None is what the warm kind adds to Whisper,
+    and all of one from scratch."""
     augmented: float = 0.4
     """Share of the examples that are made harder to hear."""
     joined: float = 0.15
@@ -266,29 +275,33 @@ class BundleConfig:
     alignment_heads: tuple[tuple[int, int], ...] = ()
     """(layer, head) pairs whose cross-attention follows the audio; for word times."""
     memory: MemoryConfig | None = None
+    denoiser: DenoiserConfig | None = None
     source: str = ""
     """Where the weights came from, and their licence, in words."""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"format": 1, **dataclasses.asdict(self)}
+        return {"format": BUNDLE_FORMAT, **dataclasses.asdict(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "BundleConfig":
         """Inverse of `to_dict`.
 
         Raises:
-            WhisfusionError: the format is not 1, or a field is unknown or missing.
+            WhisfusionError: the format is another, or a field is unknown or missing.
         """
         fields = dict(data)
-        if (version := fields.pop("format", None)) != 1:
-            raise WhisfusionError(f"bundle format {version} is not 1, the one this release reads")
+        if (version := fields.pop("format", None)) != BUNDLE_FORMAT:
+            raise WhisfusionError(
+                f"bundle format {version} is not {BUNDLE_FORMAT}, the one this release reads"
+            )
         if "model" not in fields:
             raise WhisfusionError("the bundle's config has no model")
-        memory = fields.get("memory")
+        memory, denoiser = fields.get("memory"), fields.get("denoiser")
         return cls(
             model=WhisperConfig.from_dict(fields["model"]),
             rules=TokenRules.from_dict(fields.get("rules", {})),
             alignment_heads=_frozen(fields.get("alignment_heads", [])),
             memory=None if memory is None else MemoryConfig.from_dict(memory),
+            denoiser=None if denoiser is None else DenoiserConfig.from_dict(denoiser),
             source=fields.get("source", ""),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisfusion_jax.audio.read import read_audio
-from whisfusion_jax.config import WHISPER_SIZES
+from whisfusion_jax.config import BUNDLE_FORMAT, WHISPER_SIZES
 from whisfusion_jax.conversion.convert import convert
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.errors import BundleError, WhisfusionError
@@ -91,7 +91,7 @@ def get(name: str, say: Say = lambda message: None) -> Path:
     """
     if name not in WHISPER_SIZES:
         raise WhisfusionError(f"unknown model {name!r}; known are: {', '.join(WHISPER_SIZES)}")
-    bundle = cache_directory() / "bundles" / name
+    bundle = cache_directory() / f"bundles-{BUNDLE_FORMAT}" / name
     if bundle.is_dir():
         return bundle
     bundle.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,7 @@
-"""Named tensors on disk: an Orbax checkpoint, written one by one, restored into any dtype."""
+"""Named tensors on disk: an Orbax checkpoint, written one by one, restored into any dtype.
+
+A tensor may be stored in eight bits, as NAME and NAME_step; it comes back as their product.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +42,25 @@ class Tensor:
         return cls(array.shape, array.dtype, lambda: array)
 
 
+_STEP = "_step"
+
+
+def in_eight_bits(name: str, array: np.ndarray) -> dict[str, Tensor]:
+    """A tensor as int8 multiples of a step, the largest that loses least.
+
+    Each column of a kernel has a step of its own, each row of a table of embeddings. Vectors are
+    kept in float16.
+    """
+    if array.ndim < 2:
+        return {name: Tensor.of(array.astype(np.float16))}
+    axis = (
+        tuple(range(1, array.ndim)) if name.endswith("embedding") else tuple(range(array.ndim - 1))
+    )
+    step = np.maximum(np.abs(array).max(axis, keepdims=True) / 127, 1e-12).astype(np.float32)
+    whole = np.round(array / step).astype(np.int8)
+    return {name: Tensor.of(whole), name + _STEP: Tensor.of(step)}
+
+
 class _OneByOne(ocp.type_handlers.NumpyHandler):
     """Writes each tensor to its end before the next is loaded.
 
@@ -55,18 +77,21 @@ class _OneByOne(ocp.type_handlers.NumpyHandler):
         return []
 
 
-def save_tensors(path: epath.Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: epath.Path, tensors: Mapping[str, Tensor], packed: bool = False) -> None:
     """Write tensors as an Orbax checkpoint that any Orbax reader restores as a flat dict.
 
-    Memory stays at a few times the largest tensor.
+    Memory stays at a few times the largest tensor, unless they are packed.
+
+    Args:
+        packed: into few files, where each tensor has a directory otherwise.
     """
     registry = ocp.type_handlers.create_type_handler_registry((Tensor, _OneByOne()))
     # Orbax warns that it has no jax.Array to write and no OCDBT files to merge.
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        # One directory a tensor: OCDBT's packed form is merged, and so held in memory, at the end.
-        handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, type_handler_registry=registry)
+        # OCDBT's packed form is merged, and so held in memory, at the end.
+        handler = ocp.PyTreeCheckpointHandler(use_ocdbt=packed, type_handler_registry=registry)
         with ocp.Checkpointer(handler) as checkpointer:
             checkpointer.save(path, args=ocp.args.PyTreeSave(dict(tensors)))
     finally:
@@ -89,24 +114,46 @@ def load_tensors(
         for name, t in targets.items()
     }
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        _check_same(path, checkpointer, targets)
+        stored = _stored(path, checkpointer)
+        steps = {name: stored.pop(name + _STEP) for name in targets if name + _STEP in stored}
+        _check_same(path, stored, targets)
+        wanted = {name: t for name, t in targets.items() if name not in steps}
+        for name, step in steps.items():
+            wanted[name] = jax.ShapeDtypeStruct(targets[name].shape, np.int8, sharding=here)
+            wanted[name + _STEP] = jax.ShapeDtypeStruct(step.shape, np.float32, sharding=here)
         try:
-            return checkpointer.restore(path, args=ocp.args.StandardRestore(targets))
+            loaded = checkpointer.restore(path, args=ocp.args.StandardRestore(wanted))
         except Exception as error:  # Orbax wraps what TensorStore says in a bare one
             reason = str(error.__cause__ or error).strip().partition("\n")[0]
-    # Raised out here, so that it doesn't keep the unfinished reads of the other tensors alive.
-    raise BundleError(f"{path}: damaged ({reason})")
+            loaded = None
+    if loaded is None:
+        # Raised out here, so that it doesn't keep the unfinished reads of others alive.
+        raise BundleError(f"{path}: damaged ({reason})")
+    for name in steps:
+        # On the host: there would be a program to compile for each shape.
+        whole, step = np.asarray(loaded[name]), np.asarray(loaded.pop(name + _STEP))
+        product = (whole * step).astype(targets[name].dtype)
+        loaded[name] = jax.device_put(product, targets[name].sharding)
+    return loaded
+
+
+def _stored(path: epath.Path, checkpointer: ocp.Checkpointer) -> dict[str, Any]:
+    """What a checkpoint holds: metadata by name.
+
+    Raises:
+        BundleError: it is none.
+    """
+    try:
+        if (stored := checkpointer.metadata(path).item_metadata) is not None:
+            return dict(stored.items())
+    except (ValueError, OSError, KeyError):
+        pass
+    raise BundleError(f"{path}: no Orbax checkpoint")
 
 
 def _check_same(
-    path: epath.Path, checkpointer: ocp.Checkpointer, targets: Mapping[str, jax.ShapeDtypeStruct]
+    path: epath.Path, stored: Mapping[str, Any], targets: Mapping[str, jax.ShapeDtypeStruct]
 ) -> None:
-    try:
-        stored = checkpointer.metadata(path).item_metadata
-    except (ValueError, OSError, KeyError):
-        stored = None
-    if stored is None:
-        raise BundleError(f"{path}: no Orbax checkpoint")
     shapes = {name: tuple(leaf.shape) for name, leaf in stored.items()}
     wrong = [
         *(f"{name} is missing" for name in sorted(targets.keys() - shapes.keys())),

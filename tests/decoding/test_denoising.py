@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.support import TINY
+from tests.support import TINY, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
 from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings, denoise
+from whisfusion_jax.decoding.stretches import denoise_by_stretches
 from whisfusion_jax.decoding.unmasking import (
     PositionBiased,
     RandomRemask,
@@ -26,22 +27,37 @@ RULES = (TopN(4), TopN(4, "cosine"), Threshold(0.05), RandomRemask(), PositionBi
 
 @pytest.fixture(scope="module")
 def denoiser(tiny_whisper: Whisper) -> Denoiser:
-    config = DenoiserConfig.of_whisper(TINY)
-    return warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
+    config = DenoiserConfig.of_whisper(TINY, rank=4)
+    warm = warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
+    return with_random_adapters(warm)
 
 
 def run(
     denoiser: Denoiser, rule: UnmaskingRule, rows: list[int], given: dict | None = None, **settings
 ) -> Denoised:
     """Decode utterances by number; each number has its own audio and key."""
-    states = jnp.stack([jax.random.normal(jax.random.key(row), (7, TINY.width)) for row in rows])
-    keys = jnp.stack([jax.random.fold_in(jax.random.key(5), row) for row in rows])
+    audio, prompt, keys, chosen = inputs(rule, rows, **settings)
     fixed = np.full((len(rows), N), FREE)
     for position, token in (given or {}).items():
         fixed[:, position] = token
+    return denoise(denoiser, audio, prompt, jnp.asarray(fixed), keys, chosen)
+
+
+def run_by_stretches(
+    denoiser: Denoiser, rule: UnmaskingRule, rows: list[int], stretch: int, **settings
+) -> Denoised:
+    audio, prompt, keys, chosen = inputs(rule, rows, **settings)
+    return denoise_by_stretches(denoiser, audio, prompt, keys, N, stretch, chosen)
+
+
+def inputs(
+    rule: UnmaskingRule, rows: list[int], **settings
+) -> tuple[AudioStates, jax.Array, jax.Array, DenoisingSettings]:
+    states = jnp.stack([jax.random.normal(jax.random.key(row), (7, TINY.width)) for row in rows])
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(5), row) for row in rows])
     chosen = DenoisingSettings(END, (3, *range(257, 266)), rule, **settings)
     prompt = jnp.full((len(rows), 2), 257)
-    return denoise(denoiser, AudioStates(states, None), prompt, jnp.asarray(fixed), keys, chosen)
+    return AudioStates(states, None), prompt, keys, chosen
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
@@ -84,6 +100,36 @@ def test_candidates_differ_where_a_rule_or_a_temperature_draws(denoiser: Denoise
         assert len({tuple(row) for row in np.asarray(found.tokens[0]).tolist()}) > 1
     alike = run(denoiser, TopN(4), [0], candidates=3)
     assert (alike.tokens[0] == alike.tokens[0, :1]).all()
+
+
+STRETCHED = (Threshold(0.05), PositionBiased(12.0), PositionBiased(9.0, bias=0.05))
+
+
+@pytest.mark.parametrize("rule", STRETCHED, ids=repr)
+def test_a_long_stretch_writes_what_the_whole_canvas_does(
+    denoiser: Denoiser, rule: UnmaskingRule
+) -> None:
+    whole = run(denoiser, rule, [0, 1, 2, 3])
+    found = run_by_stretches(denoiser, rule, [0, 1, 2, 3], stretch=N + 2)
+    assert 2 < whole.steps.max() < N
+    for name in ("tokens", "fixed_at", "steps"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name), name)
+    np.testing.assert_allclose(found.confidence, whole.confidence, atol=1e-5)
+
+
+def test_a_short_stretch_writes_the_same_strictly_from_left_to_right(denoiser: Denoiser) -> None:
+    rule = PositionBiased(9.0, bias=100.0)
+    whole = run(denoiser, rule, [0, 1, 2, 3])
+    found = run_by_stretches(denoiser, rule, [0, 1, 2, 3], stretch=6)
+    np.testing.assert_array_equal(found.tokens, whole.tokens)
+
+
+def test_candidates_of_stretches_differ_and_keep_to_themselves(denoiser: Denoiser) -> None:
+    options = {"stretch": 6, "candidates": 3, "temperature": 2.0}
+    together = run_by_stretches(denoiser, Threshold(0.5), [4, 5], **options)
+    alone = run_by_stretches(denoiser, Threshold(0.5), [5], **options)
+    np.testing.assert_array_equal(together.tokens[1], alone.tokens[0])
+    assert len({tuple(row) for row in np.asarray(alone.tokens[0]).tolist()}) == 3
 
 
 def test_a_stricter_threshold_takes_more_steps(denoiser: Denoiser) -> None:

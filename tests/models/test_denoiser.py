@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support import TINY
+from tests.support import TINY, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
 from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
 from whisfusion_jax.models.encoder import AudioStates
@@ -18,7 +18,7 @@ SCRATCH = DenoiserConfig(
     vocabulary=100, width=32, heads=4, layers=2, audio_width=24, hidden=80, warm=False,
     shared_heads=2,
 )  # fmt: skip
-WARM = DenoiserConfig.of_whisper(TINY)
+WARM = DenoiserConfig.of_whisper(TINY, rank=4)
 
 
 def audio(batch: int, width: int, seed: int = 0) -> AudioStates:
@@ -32,6 +32,11 @@ def warm(tiny_whisper: Whisper) -> Denoiser:
 
 
 @pytest.fixture(scope="module")
+def trained(warm: Denoiser) -> Denoiser:
+    return with_random_adapters(warm)
+
+
+@pytest.fixture(scope="module")
 def scratch() -> Denoiser:
     return Denoiser(SCRATCH, rngs=nnx.Rngs(0))
 
@@ -42,26 +47,45 @@ def hidden(model: Denoiser, canvas: np.ndarray, width: int, audios: int = 1) -> 
     return jax.jit(lambda m, p, c, x: m(p, c, x))(model, prompt, jnp.asarray(canvas), cross)
 
 
-def test_a_warm_denoiser_that_looks_back_only_is_whispers_decoder(
-    warm: Denoiser, tiny_whisper: Whisper
+def test_what_is_known_up_to_the_first_mask_is_read_as_whisper_reads_it(
+    trained: Denoiser, tiny_whisper: Whisper
 ) -> None:
-    blind = nnx.clone(warm)
-    for block in blind.blocks:
-        block.ahead.set_value(jnp.full(block.ahead.shape, -1e9))
     tokens = np.random.default_rng(0).integers(0, 200, (3, 9))
     decoder = tiny_whisper.decoder
     whole = jnp.concatenate([jnp.full((3, 2), 3), tokens], axis=1)
     cross = decoder.cross_cache(audio(3, TINY.width))
     expected, _ = decoder(whole, decoder.empty_cache(3, 11), 0, cross)
-    found = hidden(blind, tokens[:, None], TINY.width, audios=3)
+    found = hidden(trained, tokens[:, None], TINY.width, audios=3)
     np.testing.assert_allclose(found[:, 0], expected[:, 1:-1], atol=2e-5)
+    # the output at position 5 is the first one that names a mask
+    holed = np.where(np.arange(9) > 5, trained.mask_token, tokens)
+    found = hidden(trained, holed[:, None], TINY.width, audios=3)
+    np.testing.assert_allclose(found[:, 0, :6], expected[:, 1:7], atol=2e-5)
+    assert (np.abs(found[:, 0, 6] - expected[:, 7]) > 1e-3).any()
 
 
-@pytest.mark.parametrize("kind", ["warm", "scratch"])
+def test_untrained_whisper_names_the_first_mask(warm: Denoiser, tiny_whisper: Whisper) -> None:
+    tokens = np.random.default_rng(0).integers(0, 200, (1, 9))
+    masks = np.where(np.arange(9) > 5, warm.mask_token, tokens)
+    known = hidden(warm, tokens[:, None], TINY.width)
+    found = hidden(warm, masks[:, None], TINY.width)
+    np.testing.assert_allclose(found[:, 0, :7], known[:, 0, :7], atol=2e-5)
+
+
+def test_a_warm_canvas_of_another_length_says_the_same(trained: Denoiser) -> None:
+    canvas = np.full((1, 1, 12), trained.mask_token)
+    canvas[..., [0, 1, 4]] = 7, 8, 9
+    whole = hidden(trained, canvas, TINY.width)
+    np.testing.assert_allclose(
+        hidden(trained, canvas[..., :8], TINY.width), whole[:, :, :8], atol=2e-5
+    )
+
+
+@pytest.mark.parametrize("kind", ["trained", "scratch"])
 def test_canvases_of_an_audio_do_not_touch_each_other(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
-    model, width = request.getfixturevalue(kind), TINY.width if kind == "warm" else 24
+    model, width = request.getfixturevalue(kind), TINY.width if kind == "trained" else 24
     canvases = np.random.default_rng(1).integers(0, 101, (1, 3, 8))
     canvases = np.where(canvases == 100, model.mask_token, canvases)
     together = hidden(model, canvases, width)
@@ -70,18 +94,17 @@ def test_canvases_of_an_audio_do_not_touch_each_other(
         np.testing.assert_allclose(together[:, i], alone[:, 0], atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", ["warm", "scratch"])
-def test_every_position_reads_tokens_on_both_sides(
-    kind: str, request: pytest.FixtureRequest
-) -> None:
-    model, width = request.getfixturevalue(kind), TINY.width if kind == "warm" else 24
+@pytest.mark.parametrize("kind", ["trained", "scratch"])
+def test_masks_read_tokens_on_both_sides(kind: str, request: pytest.FixtureRequest) -> None:
+    model, width = request.getfixturevalue(kind), TINY.width if kind == "trained" else 24
     canvas = np.arange(8).reshape(1, 1, 8)
+    canvas[..., 2:6] = model.mask_token
     before = hidden(model, canvas, width)
     for changed in (0, 7):
         other = canvas.copy()
-        other[..., changed] = model.mask_token
+        other[..., changed] = 20
         moved = np.abs(hidden(model, other, width) - before).max(-1)[0, 0]
-        assert (moved > 0).all(), changed
+        assert (moved[2:6] > 0).all(), changed
 
 
 def test_shared_heads_are_heads_with_equal_keys(scratch: Denoiser) -> None:

@@ -58,7 +58,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
         commonest=0,
         phases=(PhaseConfig(200, ("ahead", "uniform")), PhaseConfig(200, ("high_mask",))),
         optimizer=OptimizerConfig(rate=1e-2, warmup=20, average=0.95),
-        frozen=(),
+        learned=(".*",),
         augmented=0.0,
         joined=0.0,
         wordless=0.0,

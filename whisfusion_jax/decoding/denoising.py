@@ -85,8 +85,7 @@ def denoise(
     free = jnp.broadcast_to(
         (given == FREE)[:, None], (given.shape[0], settings.candidates, given.shape[1])
     )
-    candidate = jnp.arange(settings.candidates)
-    keys = jax.vmap(lambda key: jax.vmap(partial(jax.random.fold_in, key))(candidate))(keys)
+    keys = candidate_keys(keys, settings.candidates)
     step = partial(_denoise_step, denoiser, prompt, cross, free, keys, settings)
 
     whole = jnp.broadcast_to(given[:, None], free.shape)
@@ -128,13 +127,8 @@ def _denoise_step(
     before = state.written
     canvas = jnp.where(state.masked, denoiser.mask_token, before.tokens)
     logits = denoiser.logits(denoiser(prompt, canvas[:, :1] if alike else canvas, cross))
-    banned = np.zeros(logits.shape[-1], bool)
-    banned[list(settings.suppress)] = True
-    logits = jnp.where(banned, -jnp.inf, logits)
-    # Key 0 of a step samples, key 1 is the rule's.
-    draws = jax.vmap(jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, state.step))))
-    sampling, ruling = jnp.moveaxis(draws(keys), -1, 0)
-    token, confidence, entropy = _predict(logits, sampling, settings)
+    sampling, ruling = step_keys(keys, state.step)
+    token, confidence, entropy = predict(logits, sampling, settings)
 
     tokens = jnp.where(state.masked, token, before.tokens)
     confidence = jnp.where(state.masked, confidence, before.confidence)
@@ -164,7 +158,19 @@ def _denoise_step(
     )
 
 
-def _predict(
+def candidate_keys(keys: jax.Array, candidates: int) -> jax.Array:
+    """[batch] utterances' keys to [batch, candidates]."""
+    fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
+    return fold(keys, jnp.arange(candidates))
+
+
+def step_keys(keys: jax.Array, step: jax.Array) -> jax.Array:
+    """Candidates' keys to those of one step, [2, ...]: for sampling, and for the rule."""
+    draws = jax.vmap(jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, step))))
+    return jnp.moveaxis(draws(keys), -1, 0)
+
+
+def predict(
     logits: jax.Array, keys: jax.Array, settings: DenoisingSettings
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Tokens, their probabilities, and the distributions' entropies in nats.
@@ -176,6 +182,9 @@ def _predict(
     Returns:
         each [batch, candidates, n].
     """
+    banned = np.zeros(logits.shape[-1], bool)
+    banned[list(settings.suppress)] = True
+    logits = jnp.where(banned, -jnp.inf, logits)
     logprobs = jax.nn.log_softmax(logits)
     entropy = -jnp.where(logprobs > -jnp.inf, jnp.exp(logprobs) * logprobs, 0.0).sum(-1)
     token = logits.argmax(-1)

@@ -1,16 +1,21 @@
 """The masked-diffusion decoder: a canvas with masked tokens to what stands under the masks.
 
-Two kinds of one module tree. *Warm*: Whisper's decoder with the causal mask taken away, all its
-weights kept, and its outputs still one ahead of its inputs. *From scratch*: Whisfusion's
-Transformer (RMSNorm, rotary positions, SwiGLU, tied embeddings).
+Two kinds of one module tree. *Warm*: Whisper's decoder with all its weights, its outputs still one
+ahead of its inputs. Positions that are asked, those that are masked or whose output names a masked
+token, look both ways and have low-rank adapters on every layer; these alone are trained. All other
+positions are Whisper's own. *From scratch*: Whisfusion's Transformer (RMSNorm, rotary positions,
+SwiGLU, tied embeddings), every position seeing all others.
 """
+
+from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from whisfusion_jax.config import DenoiserConfig
-from whisfusion_jax.models.decoder import CrossCache, Decoder
+from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.layers import (
     Attention,
@@ -20,50 +25,88 @@ from whisfusion_jax.models.layers import (
     layer_norm,
 )
 
-AHEAD = -8.0
-"""What a warm denoiser starts with in its attention scores for positions ahead. Whisper's decoder
-never saw these. Started at 0 it writes no sense at all; started so, left-to-right unmasking gives
-Whisper's text before any training, and the model learns to look ahead from there."""
-_AHEAD_UNIT = 16.0
-"""The stored parameter is that many times smaller: under Adam it then moves as much faster."""
+LEARNED = ("mask", r".*\.ahead", r".*\.adapter_(down|up)")
+"""Names of what a warm denoiser adds to Whisper's weights, as patterns; only these are trained."""
+
+AHEAD = -4.0
+"""Added at first to a warm denoiser's attention scores for known tokens ahead. Whisper's decoder
+never saw these; each head learns how much they are worth."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _View:
+    """What n queries of each canvas are, and where they look."""
+
+    asked: jax.Array
+    """[batch, canvases, n, 1]: True where adapters count."""
+    sight: jax.Array | None
+    """[batch * canvases, 1, n, positions]: True where a query may look; None is everywhere."""
+    ahead: jax.Array
+    """Likewise: True where a query looks ahead."""
 
 
 class DenoiserBlock(nnx.Module):
     """Self-attention over the canvas both ways, cross-attention on the audio, feed-forward."""
 
     def __init__(self, config: DenoiserConfig, *, rngs: nnx.Rngs) -> None:
-        width, heads, warm = config.width, config.heads, config.warm
+        width, heads, warm, rank = config.width, config.heads, config.warm, config.rank
 
         def norm() -> nnx.Module:
             return layer_norm(width, rngs) if warm else nnx.RMSNorm(width, rngs=rngs)
 
         self.attention_norm = norm()
-        self.attention = Attention(width, heads, bias=warm, rotary=not warm, rngs=rngs)
-        self.ahead = nnx.Param(jnp.full((heads, 1, 1), AHEAD / _AHEAD_UNIT if warm else 0.0))
+        self.attention = Attention(width, heads, bias=warm, rotary=not warm, rank=rank, rngs=rngs)
+        if warm:
+            self.ahead = nnx.Param(jnp.full((heads, 1, 1), AHEAD))
         self.cross_norm = norm()
         self.cross_attention = Attention(
             width, heads, source_width=config.audio_width, shared_heads=config.shared_heads,
-            bias=warm, rngs=rngs,
+            bias=warm, rank=rank, rngs=rngs,
         )  # fmt: skip
         self.mlp_norm = norm()
         self.mlp = (
-            FeedForward(width, rngs=rngs)
+            FeedForward(width, rank=rank, rngs=rngs)
             if warm
-            else GatedFeedForward(width, config.hidden, rngs=rngs)
+            else GatedFeedForward(width, config.hidden, rank=rank, rngs=rngs)
         )
 
-    def __call__(self, x: jax.Array, cross: KeysValues, cross_bias: jax.Array | None) -> jax.Array:
-        """[batch, canvases, n, width] to the same; keys and values are [batch, heads, ...]."""
-        batch, canvases, n, width = x.shape
-        rows = x.reshape(batch * canvases, n, width)
+    def __call__(
+        self,
+        x: jax.Array,
+        view: _View,
+        cross: KeysValues,
+        cross_bias: jax.Array | None,
+        before: tuple[KeysValues, jax.Array] | None = None,
+    ) -> tuple[jax.Array, KeysValues]:
+        """[batch, canvases, n, width] to the same, and self-attention's keys and values.
+
+        Args:
+            cross: each [batch, heads, positions, features].
+            before: keys and values of the whole canvas, [batch * canvases, heads, positions,
+                features], with those before the queries right, and where the queries start.
+        """
+        batch, canvases, n, _ = x.shape
+        rows, adapted = (a.reshape(batch * canvases, n, -1) for a in (x, view.asked))
         normed = self.attention_norm(rows)
-        later = jnp.triu(jnp.ones((n, n), bool), 1)
-        ahead = jnp.where(later, _AHEAD_UNIT * self.ahead[...], 0.0)
-        rows = rows + self.attention(normed, self.attention.keys_values(normed), bias=ahead)
+        attended = self.attention.keys_values(normed, adapted)
+        if before is not None:
+            attended = _written(*before, attended)
+        bias = None if view.sight is None else jnp.where(view.ahead, self.ahead[...], 0.0)
+        rows = rows + self.attention(normed, attended, bias=bias, mask=view.sight, adapted=adapted)
         # An audio's canvases stand side by side as more queries: they share keys and values.
-        rows = rows.reshape(batch, canvases * n, width)
-        rows = rows + self.cross_attention(self.cross_norm(rows), cross, bias=cross_bias)
-        return (rows + self.mlp(self.mlp_norm(rows))).reshape(x.shape)
+        rows, adapted = (a.reshape(batch, canvases * n, -1) for a in (rows, view.asked))
+        normed = self.cross_norm(rows)
+        rows = rows + self.cross_attention(normed, cross, bias=cross_bias, adapted=adapted)
+        rows = rows + self.mlp(self.mlp_norm(rows), adapted)
+        return rows.reshape(x.shape), attended
+
+
+def _written(old: KeysValues, start: jax.Array, new: KeysValues) -> KeysValues:
+    """Put each row's new keys and values into the old ones, from its start on."""
+    write = jax.vmap(partial(jax.lax.dynamic_update_slice_in_dim, axis=1))
+    keys, values = (write(o, n, start) for o, n in zip(old, new, strict=True))
+    return keys, values
 
 
 class Denoiser(nnx.Module):
@@ -103,26 +146,98 @@ class Denoiser(nnx.Module):
             hidden states [batch, canvases, n, width]; entry i is for canvas position i (see
             `logits`).
         """
-        batch, canvases, _ = canvas.shape
+        batch, canvases, n = canvas.shape
         prompts = jnp.broadcast_to(prompt[:, None], (batch, canvases, prompt.shape[1]))
         tokens = jnp.concatenate([prompts, canvas], axis=-1)
         masked = tokens == self.mask_token
-        known = self.embedding[jnp.where(masked, 0, tokens)]
-        x = jnp.where(masked[..., None], self.mask[...], known)
+        x = self._embed(tokens)
         if self.warm:
+            view = _view(masked, jnp.arange(tokens.shape[-1])[None, None], tokens.shape[-1])
             x = x + self.positions[: tokens.shape[-1]]
+        else:
+            view = _View(masked[..., None], None, masked)
         for block, audio in zip(self.blocks, cross.layers, strict=True):
-            x = block(x, audio, cross.bias)
+            x, _ = block(x, view, audio, cross.bias)
         # Whisper's outputs name the token after their position.
         first = prompt.shape[1] - self.warm
-        return self.norm(x[:, :, first : first + canvas.shape[-1]])
+        return self.norm(x[:, :, first : first + n])
+
+    def empty_cache(self, rows: int, length: int) -> Cache:
+        """Room for the self-attention of `length` positions in so many canvases."""
+        attention = self.blocks[0].attention
+        features = self.mask.shape[0] // attention.heads
+        zeros = jnp.zeros((rows, attention.heads, length, features), self.mask.dtype)
+        return tuple((zeros, zeros) for _ in self.blocks)
+
+    def stretch(
+        self,
+        tokens: jax.Array,
+        start: jax.Array,
+        size: int,
+        end: int,
+        cross: CrossCache,
+        cache: Cache,
+    ) -> tuple[jax.Array, Cache]:
+        """One pass of a warm denoiser over a stretch of each canvas, the rest from a cache.
+
+        The same as the whole pass, if positions before the stretch have been in an earlier one
+        when they, and the ones after them, were known, and nothing is known behind the stretch.
+
+        Args:
+            tokens: [batch, canvases, positions] int32: prompt and canvas, and any behind `end`.
+            start: [batch, canvases] int32: each stretch's first position.
+            size: positions of a stretch; must fit behind every start.
+            end: positions of prompt and canvas.
+
+        Returns:
+            hidden states [batch, canvases, size, width], entry i for the token that stands at
+            `start + i + 1`, and the cache with the stretch written to it.
+        """
+        at = start[..., None] + jnp.arange(size)
+        limit = jnp.minimum(start + size, end)[..., None]
+        view = _view(tokens == self.mask_token, at, limit)
+        x = self._embed(jnp.take_along_axis(tokens, at, axis=-1)) + self.positions[at]
+        written = []
+        for block, audio, before in zip(self.blocks, cross.layers, cache, strict=True):
+            x, attended = block(x, view, audio, cross.bias, (before, start.ravel()))
+            written.append(attended)
+        return self.norm(x), tuple(written)
+
+    def _embed(self, tokens: jax.Array) -> jax.Array:
+        masked = tokens == self.mask_token
+        known = self.embedding[jnp.where(masked, 0, tokens)]
+        return jnp.where(masked[..., None], self.mask[...], known)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., width] to [..., vocabulary] float32."""
         return jnp.matmul(hidden, self.embedding[...].T, preferred_element_type=jnp.float32)
 
 
-def warm_denoiser(decoder: Decoder, config: DenoiserConfig, shortlist: jax.Array) -> Denoiser:
+def _view(masked: jax.Array, at: jax.Array, limit: jax.Array | int) -> _View:
+    """How a warm denoiser's queries look: all back, and those that are asked at known tokens ahead.
+
+    So a beginning without masks is read as Whisper reads it and never changes. A mask ahead holds
+    nothing to see; as none is seen, a canvas's length changes no text.
+
+    Args:
+        masked: [batch, canvases, positions].
+        at: [batch, canvases, n]: the queries' positions; 1 for a dimension where all are alike.
+        limit: positions from here on are not there.
+    """
+    at = jnp.broadcast_to(at, (*masked.shape[:2], at.shape[-1]))
+    keys = jnp.arange(masked.shape[-1])
+    asked = masked | jnp.pad(masked[..., 1:], ((0, 0), (0, 0), (0, 1)))
+    asked = jnp.take_along_axis(asked, at, axis=-1)[..., None]
+    ahead = keys > at[..., None]
+    known = ~masked & (keys < limit)
+    sight = ~ahead | (asked & known[..., None, :])
+    by_row = (-1, 1, *sight.shape[2:])
+    return _View(asked, sight.reshape(by_row), ahead.reshape(by_row))
+
+
+def warm_denoiser(
+    decoder: Decoder, config: DenoiserConfig, shortlist: jax.Array, seed: int = 0
+) -> Denoiser:
     """A denoiser with all of a Whisper decoder's weights.
 
     Args:
@@ -134,9 +249,16 @@ def warm_denoiser(decoder: Decoder, config: DenoiserConfig, shortlist: jax.Array
     weights = dict(nnx.to_flat_state(nnx.state(decoder)))
     embedding = decoder.embedding[...]
     own = {"embedding": embedding[shortlist], "mask": embedding.mean(0)}
-    for path, variable in nnx.to_flat_state(state):
-        if path[-1] == "ahead":
-            variable.set_value(jnp.full(variable.shape, AHEAD / _AHEAD_UNIT))
+    for number, (path, variable) in enumerate(nnx.to_flat_state(state)):
+        name = path[-1]
+        if name == "ahead":
+            value = jnp.full(variable.shape, AHEAD)
+        elif name == "adapter_up":
+            value = jnp.zeros(variable.shape)
+        elif name == "adapter_down":
+            key = jax.random.fold_in(jax.random.key(seed), number)
+            value = jax.random.normal(key, variable.shape) * variable.shape[0] ** -0.5
         else:
-            variable.set_value(own[path[0]] if path[0] in own else weights[path][...])
+            value = own[path[0]] if path[0] in own else weights[path][...]
+        variable.set_value(value)
     return nnx.merge(graph, state)

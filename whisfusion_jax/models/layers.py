@@ -41,6 +41,39 @@ def attend(
     return (mixed / total).astype(values.dtype)
 
 
+class AdaptedLinear(nnx.Linear):
+    """A linear layer that is another at some positions, by a low-rank difference.
+
+    The difference is LoRA's (arXiv 2106.09685), and nothing at first.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, rank: int, use_bias: bool = True, rngs: nnx.Rngs
+    ) -> None:
+        super().__init__(inputs, outputs, use_bias=use_bias, rngs=rngs)
+        down = jax.random.normal(rngs.params(), (inputs, rank)) * inputs**-0.5
+        self.adapter_down = nnx.Param(down)
+        self.adapter_up = nnx.Param(jnp.zeros((rank, outputs)))
+
+    def __call__(self, x: jax.Array, adapted: jax.Array | None = None) -> jax.Array:
+        """[..., inputs] to [..., outputs]; `adapted` is [..., 1], True where adapters count."""
+        y = super().__call__(x)
+        if adapted is None:
+            return y
+        difference = x @ self.adapter_down[...] * adapted.astype(x.dtype)
+        return y + difference @ self.adapter_up[...]
+
+
+def _linear(inputs: int, outputs: int, rank: int, bias: bool, rngs: nnx.Rngs) -> nnx.Linear:
+    if rank:
+        return AdaptedLinear(inputs, outputs, rank=rank, use_bias=bias, rngs=rngs)
+    return nnx.Linear(inputs, outputs, use_bias=bias, rngs=rngs)
+
+
+def _apply(layer: nnx.Linear, x: jax.Array, adapted: jax.Array | None) -> jax.Array:
+    return layer(x, adapted) if isinstance(layer, AdaptedLinear) else layer(x)
+
+
 class Attention(nnx.Module):
     """Multi-head attention; by default with Whisper's biases, on all but the keys."""
 
@@ -53,6 +86,7 @@ class Attention(nnx.Module):
         shared_heads: int | None = None,
         bias: bool = True,
         rotary: bool = False,
+        rank: int = 0,
         rngs: nnx.Rngs,
     ) -> None:
         """Shape the projections.
@@ -63,22 +97,30 @@ class Attention(nnx.Module):
                 `heads`.
             bias: as Whisper has them, or none at all.
             rotary: turn queries and keys by their position (RoFormer, arXiv 2104.09864).
+            rank: of the projections' adapters, 0 for none. Keys and values have them only where
+                an attention is to itself.
         """
+        own = 0 if source_width else rank
         source_width, features = source_width or width, width // heads
         self.heads, self.rotary = heads, rotary
         self.shared_heads = shared_heads or heads
         stored = features * self.shared_heads
-        self.query = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
-        self.key = nnx.Linear(source_width, stored, use_bias=False, rngs=rngs)
-        self.value = nnx.Linear(source_width, stored, use_bias=bias, rngs=rngs)
-        self.out = nnx.Linear(width, width, use_bias=bias, rngs=rngs)
+        self.query = _linear(width, width, rank, bias, rngs)
+        self.key = _linear(source_width, stored, own, False, rngs)
+        self.value = _linear(source_width, stored, own, bias, rngs)
+        self.out = _linear(width, width, rank, bias, rngs)
 
-    def keys_values(self, states: jax.Array) -> KeysValues:
-        """Project what is attended to: [batch, positions, width] to keys and values."""
-        keys = _split(self.key(states), self.shared_heads)
-        return (rotate(keys) if self.rotary else keys), _split(
-            self.value(states), self.shared_heads
+    def keys_values(self, states: jax.Array, adapted: jax.Array | None = None) -> KeysValues:
+        """Project what is attended to: [batch, positions, width] to keys and values.
+
+        Args:
+            adapted: [batch, positions, 1], True where adapters count.
+        """
+        keys, values = (
+            _split(_apply(layer, states, adapted), self.shared_heads)
+            for layer in (self.key, self.value)
         )
+        return (rotate(keys) if self.rotary else keys), values
 
     def __call__(
         self,
@@ -86,21 +128,23 @@ class Attention(nnx.Module):
         attended: KeysValues,
         bias: jax.Array | None = None,
         mask: jax.Array | None = None,
+        adapted: jax.Array | None = None,
     ) -> jax.Array:
         """Attend from x, [batch, queries, width], to keys and values.
 
         Args:
             bias: added to the scores, broadcastable to [batch, heads, queries, positions].
             mask: True where a query may look, of the same shape.
+            adapted: [batch, queries, 1], True where adapters count.
         """
-        queries = _split(self.query(x), self.heads)
+        queries = _split(_apply(self.query, x, adapted), self.heads)
         if self.rotary:
             queries = rotate(queries)
         # Heads that share keys stand side by side as more queries: nothing is copied.
         batch, _, _, features = queries.shape
         grouped = queries.reshape(batch, self.shared_heads, -1, features)
         mixed = attend(grouped, *attended, bias=bias, mask=mask).reshape(queries.shape)
-        return self.out(mixed.swapaxes(1, 2).reshape(x.shape))
+        return _apply(self.out, mixed.swapaxes(1, 2).reshape(x.shape), adapted)
 
 
 def _split(x: jax.Array, heads: int) -> jax.Array:
@@ -124,24 +168,28 @@ def rotate(x: jax.Array) -> jax.Array:
 class FeedForward(nnx.Module):
     """Two linear layers with an exact (erf) GELU between: [..., width] to [..., width]."""
 
-    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
-        self.up = nnx.Linear(width, 4 * width, rngs=rngs)
-        self.down = nnx.Linear(4 * width, width, rngs=rngs)
+    def __init__(self, width: int, *, rank: int = 0, rngs: nnx.Rngs) -> None:
+        self.up = _linear(width, 4 * width, rank, True, rngs)
+        self.down = _linear(4 * width, width, rank, True, rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.down(jax.nn.gelu(self.up(x), approximate=False))
+    def __call__(self, x: jax.Array, adapted: jax.Array | None = None) -> jax.Array:
+        """`adapted` is [..., 1], True where adapters count."""
+        hidden = jax.nn.gelu(_apply(self.up, x, adapted), approximate=False)
+        return _apply(self.down, hidden, adapted)
 
 
 class GatedFeedForward(nnx.Module):
     """SwiGLU (arXiv 2002.05202), no biases: [..., width] to [..., width]."""
 
-    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs) -> None:
-        self.gate = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
-        self.up = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
-        self.down = nnx.Linear(hidden, width, use_bias=False, rngs=rngs)
+    def __init__(self, width: int, hidden: int, *, rank: int = 0, rngs: nnx.Rngs) -> None:
+        self.gate = _linear(width, hidden, rank, False, rngs)
+        self.up = _linear(width, hidden, rank, False, rngs)
+        self.down = _linear(hidden, width, rank, False, rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+    def __call__(self, x: jax.Array, adapted: jax.Array | None = None) -> jax.Array:
+        """`adapted` is [..., 1], True where adapters count."""
+        hidden = jax.nn.silu(_apply(self.gate, x, adapted)) * _apply(self.up, x, adapted)
+        return _apply(self.down, hidden, adapted)
 
 
 def layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:

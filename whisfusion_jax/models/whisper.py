@@ -1,15 +1,14 @@
-"""Whisper whole: encoder and decoder under one roof, as they are trained and stored."""
+"""Whisper whole: encoder and decoder under one roof."""
 
 from flax import nnx
 
-from whisfusion_jax.config import WhisperConfig
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.encoder import Encoder
 
 
 class Whisper(nnx.Module):
-    """The two halves under one roof, as they are trained and stored."""
+    """The two halves under one roof, as they were trained."""
 
-    def __init__(self, config: WhisperConfig, *, rngs: nnx.Rngs) -> None:
-        self.encoder = Encoder(config, rngs=rngs)
-        self.decoder = Decoder(config, rngs=rngs)
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+        self.encoder = encoder
+        self.decoder = decoder

@@ -25,7 +25,7 @@ from whisfusion_jax.diffusion.corruption import Ahead, Corruption, Mixed, Unifor
 from whisfusion_jax.diffusion.objective import Objective
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.hub import find_bundle
-from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
+from whisfusion_jax.models.denoiser import LEARNED, Denoiser, warm_denoiser
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.checkpoints import Checkpoints
 from whisfusion_jax.training.step import (
@@ -66,11 +66,14 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
     shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
     encoded = _encoded(config, bundle, progress)
     sizes = denoiser_config(config, bundle, shortlist)
-    parts, learned = split(_initial(config, sizes, bundle, shortlist), config.frozen)
+    learned = config.learned or (LEARNED if sizes.warm else (".*",))
+    parts, parameters = split(_initial(config, sizes, bundle, shortlist), learned)
     optimizer = make_optimizer(config.optimizer, config.steps)
     plan = Plan(encoded, config.steps, config.positions, config.canvases, config.seed)
     checkpoints = Checkpoints(config.work / "checkpoints")
-    state, iterator = checkpoints.restore(start(learned, optimizer), iter(batches(plan, shortlist)))
+    state, iterator = checkpoints.restore(
+        start(parameters, optimizer), iter(batches(plan, shortlist))
+    )
     memory = bundle.load_memory()
     assert memory is not None  # encoding has needed it
     prompt = shortlist.from_whisper(bundle.tokenizer.prompt(None))
@@ -198,5 +201,5 @@ def _initial(
 ) -> Denoiser:
     if sizes.warm:
         decoder = bundle.load_whisper().decoder
-        return warm_denoiser(decoder, sizes, jnp.asarray(shortlist.tokens))
+        return warm_denoiser(decoder, sizes, jnp.asarray(shortlist.tokens), config.seed)
     return Denoiser(sizes, rngs=nnx.Rngs(config.seed))

@@ -45,23 +45,23 @@ class Split:
         return nnx.merge(self.graph, learned, self.frozen)
 
 
-def split(denoiser: Denoiser, frozen: Sequence[str]) -> tuple[Split, nnx.State]:
+def split(denoiser: Denoiser, learned: Sequence[str]) -> tuple[Split, nnx.State]:
     """Part a denoiser's parameters.
 
     Args:
-        frozen: patterns of dotted names, matched from their start.
+        learned: patterns of whole dotted names.
 
     Returns:
         the frozen half, and the parameters that learn.
     """
-    patterns = [re.compile(pattern) for pattern in frozen]
+    patterns = [re.compile(pattern) for pattern in learned]
 
     def learns(path: tuple[Any, ...], value: Any) -> bool:
         name = ".".join(map(str, path))
-        return not any(pattern.match(name) for pattern in patterns)
+        return any(pattern.fullmatch(name) for pattern in patterns)
 
-    graph, learned, rest = nnx.split(denoiser, learns, ...)  # type: ignore[misc]
-    return Split(graph, rest), learned
+    graph, learning, rest = nnx.split(denoiser, learns, ...)  # type: ignore[misc]
+    return Split(graph, rest), learning
 
 
 def start(learned: nnx.State, optimizer: optax.GradientTransformation) -> TrainState:
