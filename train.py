@@ -13,6 +13,7 @@ import tyro
 from whisfusion_jax.cli import keep_compiled_programs, progress_bar, run
 from whisfusion_jax.config import TrainConfig
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.training.export import export_bundle
 from whisfusion_jax.training.loop import train
 
 
@@ -41,7 +42,11 @@ def main() -> int:
     config = tyro.cli(TrainConfig, default=default, args=arguments[2:], description=__doc__)
     keep_compiled_programs()
     with progress_bar() as progress:
-        train(config, progress)
+        trained = train(config, progress)
+    made = export_bundle(
+        trained.bundle, trained.denoiser, trained.config, trained.shortlist, config.work / "bundle"
+    )
+    print(made.path)
     return 0
 
 

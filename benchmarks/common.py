@@ -106,4 +106,4 @@ def transformers_generate(bundle: Bundle, model: Any, batch: int = 1, **inputs: 
 
 
 def open_bundle(name: str) -> Bundle:
-    return Bundle.open(find_bundle(name, Console().print))
+    return Bundle.open(find_bundle(name, Console().print, whole=True))

@@ -11,13 +11,17 @@ import jax
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from whisfusion_jax import hub
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MemoryConfig
 from whisfusion_jax.conversion.memory import add_memory
+from whisfusion_jax.decoding.unmasking import RuleName, rule_of
+from whisfusion_jax.decoding.winner import Winner
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
 from whisfusion_jax.wheels import cache_directory
@@ -33,9 +37,16 @@ def transcribe(
     files: Files,
     /,
     bundle: BundleName = "tiny.en",
+    decoder: DecoderName | None = None,
     language: str | None = None,
     format: Literal["txt", "json"] = "txt",
     output_dir: Path | None = None,
+    rule: RuleName = "threshold",
+    steps: int | None = None,
+    candidates: int = 1,
+    temperature: float = 0.0,
+    winner: Winner = "mbr",
+    seed: int = 0,
     beams: int = 1,
     batch_size: int = 8,
 ) -> int:
@@ -47,10 +58,19 @@ def transcribe(
     Args:
         files: Recordings: wav, flac, mp3, ogg, opus, m4a, webm, video, ...
         bundle: A bundle's directory, or published weights by name (see `whisfusion get`).
-        language: Spoken language, such as de. Without it a multilingual model names it.
-        format: txt is the text alone; json has language, times, tokens and probabilities, too.
+        decoder: diffusion writes several tokens a step, ar is Whisper's own. Without it diffusion,
+            if the bundle has a denoiser.
+        language: Spoken language, such as de. Without it Whisper's decoder names it.
+        format: txt is the text alone; json has language, times, tokens, probabilities and the step
+            at which each token was written, too.
         output_dir: Write FILE's name with .txt or .json here, instead of to standard output.
-        beams: Texts that are kept at each step; 1 takes the likeliest token.
+        rule: Which tokens diffusion keeps at each step.
+        steps: The most steps that diffusion takes.
+        candidates: Texts that diffusion writes for each window, of which one wins.
+        temperature: By which candidates but the first are sampled.
+        winner: The candidate nearest to the others, or the surest.
+        seed: Of all that is drawn.
+        beams: Texts that ar keeps at each step; 1 takes the likeliest token.
         batch_size: The most windows that are recognised at once.
     """
     if not files:
@@ -58,9 +78,15 @@ def transcribe(
     outputs = _output_paths(files, output_dir, format)
     keep_compiled_programs()
     transcriber = Transcriber(
-        Bundle.open(hub.find_bundle(bundle, _say)),
+        Bundle.open(hub.find_bundle(bundle, _say, whole=decoder == "ar")),
+        decoder=decoder,
         language=language,
         beams=beams,
+        rule=rule_of(rule, steps),
+        candidates=candidates,
+        temperature=temperature,
+        winner=winner,
+        seed=seed,
         batch_size=batch_size,
         on_compile=_say,
     )
@@ -75,7 +101,10 @@ def transcribe(
                 failed += 1
                 continue
             audio += result.seconds
-            _info.print(f"[dim]{file}  {result.seconds:.1f} s, RTFx {result.rtfx:.1f}[/dim]")
+            _info.print(
+                f"[dim]{file}  {result.seconds:.1f} s, {result.steps:.3g} steps, "
+                f"RTFx {result.rtfx:.1f}[/dim]"
+            )
             _write(file, result, format, output)
     if len(files) > 1 and audio:
         compiling = transcriber.recogniser.compile_seconds
@@ -124,7 +153,7 @@ def memory(
         loudness: Where the log-mel's maximum is put, in log10 power; None leaves it.
     """
     config = MemoryConfig(pool, first_frame, loudness)
-    opened = Bundle.open(hub.find_bundle(bundle, _say))
+    opened = Bundle.open(hub.find_bundle(bundle, _say, whole=True))
     add_memory(opened, [read_audio(file) for file in files], config)
     _say(f"{opened.path} now has a padding memory from {len(files)} recordings")
     return 0
@@ -201,8 +230,25 @@ def _output_paths(files: Sequence[str], folder: Path | None, suffix: str) -> Seq
     return outputs
 
 
+_COLOURS = ((0.9, "green"), (0.7, "yellow"), (0.4, "dark_orange"), (0.0, "red"))
+"""Of words, by the least confidence."""
+
+
+def _coloured(transcript: Transcript) -> Text:
+    """The text, each word in the colour of its confidence."""
+    words = [word for segment in transcript.segments for word in segment.words]
+    styled = [
+        (word.text, next(colour for least, colour in _COLOURS if word.confidence >= least))
+        for word in words
+    ]
+    return Text(" ").join(Text(*pair) for pair in styled)
+
+
 def _write(file: str, transcript: Transcript, format: str, output: Path | None) -> None:
     text = transcript.text if format == "txt" else transcript.to_json(file)
+    if output is None and format == "txt" and (console := Console(highlight=False)).is_terminal:
+        console.print(_coloured(transcript))
+        return
     if output is None:
         print(text, flush=True)
         return

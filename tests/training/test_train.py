@@ -4,22 +4,27 @@ import dataclasses
 import json
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.progress import Progress
 
 from tests.support import TINY, manifest, random_bundle, speechlike
-from whisfusion_jax.audio.mel import log_mel
+from whisfusion_jax import Transcriber
 from whisfusion_jax.audio.read import read_audio
-from whisfusion_jax.audio.windows import pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import OptimizerConfig, PhaseConfig, TrainConfig
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.data.manifest_speech import ManifestSpeech, ManifestSpeechConfig
-from whisfusion_jax.decoding.denoising import FREE, DenoisingSettings, denoise
+from whisfusion_jax.decoding.unmasking import (
+    PositionBiased,
+    RandomRemask,
+    Threshold,
+    TopN,
+    UnmaskingRule,
+)
+from whisfusion_jax.errors import BundleError
 from whisfusion_jax.hub import CLIPS
+from whisfusion_jax.training.export import export_bundle
 from whisfusion_jax.training.loop import Trained, train
 
 WORDS = "red green blue white black grey pink brown".split()  # noqa: SIM905
@@ -79,19 +84,33 @@ def trained(config: TrainConfig) -> Trained:
     return run(config)
 
 
-def test_eight_utterances_are_learned_by_heart(trained: Trained) -> None:
-    bundle, shortlist = trained.bundle, trained.shortlist
-    samples = np.stack([pad_to(speechlike(1.5, number), 6) for number in range(8)])
-    audio = bundle.load_whisper().encoder(log_mel(samples, 80, 1.5), bundle.load_memory())
-    prompt = jnp.tile(jnp.array([shortlist.from_whisper(bundle.tokenizer.prompt(None))]), (8, 1))
-    settings = DenoisingSettings(shortlist.end, shortlist.special)
-    keys = jax.random.split(jax.random.key(0), 8)
-    found = denoise(trained.denoiser, audio, prompt, jnp.full((8, 16), FREE), keys, settings)
-    texts = [
-        bundle.tokenizer.decode(shortlist.to_whisper(row)).strip()
-        for row in np.asarray(found.tokens[:, 0])
-    ]
-    assert texts == WORDS
+@pytest.fixture(scope="module")
+def exported(trained: Trained, config: TrainConfig) -> Bundle:
+    return export_bundle(
+        trained.bundle, trained.denoiser, trained.config, trained.shortlist, config.work / "bundle"
+    )
+
+
+def test_eight_utterances_are_learned_by_heart(exported: Bundle) -> None:
+    transcriber = Transcriber(Bundle.open(exported.path))
+    clips = [speechlike(1.5, number) for number in range(8)]
+    assert [found.text for found in transcriber.transcribe_many(clips)] == WORDS
+
+
+def test_a_trained_bundle_holds_what_diffusion_needs(exported: Bundle) -> None:
+    assert not exported.has_decoder
+    with pytest.raises(BundleError, match="no decoder"):
+        Transcriber(exported, decoder="ar")
+
+
+@pytest.mark.parametrize("rule", [TopN(3), RandomRemask(), PositionBiased(), Threshold(steps=3)])
+def test_any_rule_and_candidates_transcribe(exported: Bundle, rule: UnmaskingRule) -> None:
+    transcriber = Transcriber(exported, rule=rule, candidates=3, temperature=0.3)
+    (segment,) = transcriber.transcribe(speechlike(1.5, 2)).segments
+    assert segment.text == WORDS[2]
+    assert len(segment.tokens) == len(segment.confidences) == len(segment.fixed_at)
+    assert [word.text for word in segment.words] == [WORDS[2]]
+    assert max(segment.fixed_at) <= segment.steps <= rule.steps
 
 
 def test_a_stopped_run_goes_on_to_the_same_end(

@@ -7,12 +7,17 @@ program's key. All count steps from 0; rows are canvases.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from whisfusion_jax.decoding.canvas import CANVASES
 from whisfusion_jax.errors import WhisfusionError
+
+LONGEST = CANVASES[-1]
+"""Steps that are enough for any canvas, as each writes a token."""
 
 
 @jax.tree_util.register_dataclass
@@ -40,9 +45,8 @@ class UnmaskingRule(Protocol):
     @property
     def steps(self) -> int: ...
 
-    @property
-    def stops_early(self) -> bool:
-        """Whether canvases may be finished before the last step."""
+    stops_early: ClassVar[bool]
+    """Whether canvases may be finished before the last step, and a kept token stays."""
 
     def remask(self, step: jax.Array, written: Written) -> jax.Array:
         """[rows, n]: True where the next step asks."""
@@ -55,7 +59,7 @@ class TopN:
     steps: int = 8
     schedule: Literal["linear", "cosine"] = "linear"
     """Of the share that is kept; cosine keeps few at first."""
-    stops_early: bool = False
+    stops_early: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -75,8 +79,8 @@ class Threshold:
     """Keep every token that is confident enough, at least one; stop when none is masked."""
 
     confidence: float = 0.9
-    steps: int = 64
-    stops_early: bool = True
+    steps: int = LONGEST
+    stops_early: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -95,7 +99,7 @@ class RandomRemask:
 
     rates: tuple[float, ...] = (1.0, 0.9, 0.85, 0.8)
     """Mask rate before each step; the first masks everything."""
-    stops_early: bool = False
+    stops_early: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -122,8 +126,9 @@ class PositionBiased:
     entropy: float = 0.05
     """In nats."""
     bias: float = 0.2
-    steps: int = 32
-    stops_early: bool = True
+    steps: int = LONGEST
+    """The paper has 32."""
+    stops_early: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -137,6 +142,29 @@ class PositionBiased:
         rank = jnp.argsort(order, axis=-1)
         within = jnp.take_along_axis(spent <= self.entropy, rank, axis=-1)
         return written.masked & ~within & (rank > 0)
+
+
+RuleName = Literal["threshold", "pbeb", "top_n", "random_remask"]
+
+
+def rule_of(name: RuleName, steps: int | None = None) -> UnmaskingRule:
+    """A rule by its name, with at most so many steps; None is as many as it has of itself.
+
+    Raises:
+        WhisfusionError: less than one step.
+    """
+    if steps is not None:
+        _check_steps(steps)
+    match name:
+        case "threshold":
+            return Threshold() if steps is None else Threshold(steps=steps)
+        case "pbeb":
+            return PositionBiased() if steps is None else PositionBiased(steps=steps)
+        case "top_n":
+            return TopN() if steps is None else TopN(steps)
+        case "random_remask":
+            falling = () if steps is None else np.linspace(0.9, 0.8, steps - 1).tolist()
+            return RandomRemask() if steps is None else RandomRemask((1.0, *falling))
 
 
 def _check_steps(steps: int) -> None:

@@ -74,6 +74,10 @@ class Shortlist:
         at = np.minimum(np.searchsorted(self.tokens, tokens), len(self.tokens) - 1)
         return at.astype(np.int32), self.tokens[at] == tokens
 
+    def those_of(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """Those of Whisper's tokens that the denoiser has, as it counts."""
+        return tuple(self._index[token] for token in tokens if token in self._index)
+
     def from_whisper(self, tokens: Sequence[int]) -> list[int]:
         """Whisper's tokens as the denoiser counts.
 

@@ -76,6 +76,11 @@ class WhisperTokenizer:
         name = self._tokenizer.id_to_token(token) or ""
         return [self.special(character) for character in name]
 
+    def begins_word(self, token: int) -> bool:
+        """Whether a text token begins with a blank."""
+        # Byte-level vocabularies write the blank so.
+        return (self._tokenizer.id_to_token(token) or "").startswith("Ġ")
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Token ids to text; special tokens (the end token and all above it) are left out."""
         return self._tokenizer.decode([token for token in tokens if token < self.end])

@@ -62,7 +62,7 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
     Raises:
         WhisfusionError: the data or the bundle can't be had, or the loss is no number.
     """
-    bundle = Bundle.open(find_bundle(config.bundle))
+    bundle = Bundle.open(find_bundle(config.bundle, whole=True))
     shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
     encoded = _encoded(config, bundle, progress)
     sizes = denoiser_config(config, bundle, shortlist)

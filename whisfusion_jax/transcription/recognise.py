@@ -9,50 +9,46 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from whisfusion_jax.audio.mel import log_mel
-from whisfusion_jax.audio.windows import pad_to
-from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary
-from whisfusion_jax.decoding.beam import decode_by_beam
-from whisfusion_jax.decoding.greedy import decode_greedily
+from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
+from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
+from whisfusion_jax.models.encoder import Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
-from whisfusion_jax.models.whisper import Whisper
+from whisfusion_jax.transcription.decoders import Autoregressive, Diffusion, Texts
 
 
 @dataclass(frozen=True)
 class RecogniserSettings:
     """What a compiled program depends on beside shapes."""
 
-    vocabulary: Vocabulary
     mel_bins: int
-    beams: int = 1
-    max_tokens: int = 224
+    decode: Autoregressive | Diffusion
 
 
 @partial(jax.jit, static_argnames="settings")
 def recognise(
-    model: Whisper,
+    encoder: Encoder,
+    decoder: nnx.Module,
     memory: PaddingMemory | None,
     samples: jax.Array,
     prompt: jax.Array,
+    numbers: jax.Array,
     settings: RecogniserSettings,
-) -> Decoded:
+) -> Texts:
     """The whole path on the device: log-mel, encoder, decoder.
 
     Args:
+        decoder: the one that `settings.decode` runs.
         memory: None for windows of 30 s.
         samples: [batch, n] float32, zero-padded to the bucket.
-        prompt: [batch, p] int32, see `decoding.autoregressive.read_prompt`.
+        prompt: [batch, p] int32, in the decoder's tokens.
+        numbers: [batch, 2] uint32: the seed and each window's own number, for random draws.
     """
     loudness = None if memory is None else memory.config.loudness
-    audio = model.encoder(log_mel(samples, settings.mel_bins, loudness), memory)
-    if settings.beams == 1:
-        return decode_greedily(
-            model.decoder, audio, prompt, settings.vocabulary, settings.max_tokens
-        )
-    return decode_by_beam(
-        model.decoder, audio, prompt, settings.vocabulary, settings.beams, settings.max_tokens
-    )
+    audio = encoder(log_mel(samples, settings.mel_bins, loudness), memory)
+    keys = jax.vmap(lambda pair: jax.random.fold_in(jax.random.key(pair[0]), pair[1]))(numbers)
+    return settings.decode(decoder, audio, prompt, keys, samples.shape[1] // SAMPLE_RATE)
 
 
 class Recogniser:
@@ -60,12 +56,14 @@ class Recogniser:
 
     def __init__(
         self,
-        model: Whisper,
+        encoder: Encoder,
+        decoder: nnx.Module,
         memory: PaddingMemory | None,
         settings: RecogniserSettings,
         on_compile: Callable[[str], None],
     ) -> None:
-        self._model = model
+        self._encoder = encoder
+        self._decoder = decoder
         self._memory = memory
         self._settings = settings
         self._on_compile = on_compile
@@ -74,12 +72,17 @@ class Recogniser:
         """Spent compiling so far; not part of any batch's time."""
 
     def __call__(
-        self, windows: Sequence[np.ndarray], prompts: Sequence[Sequence[int]], bucket: int
-    ) -> tuple[Decoded, float]:
+        self,
+        windows: Sequence[np.ndarray],
+        prompts: Sequence[Sequence[int]],
+        numbers: Sequence[tuple[int, int]],
+        bucket: int,
+    ) -> tuple[Texts, float]:
         """Recognise windows of one bucket.
 
         Args:
             windows: each [samples], at most `bucket` seconds.
+            numbers: the seed and each window's own number.
             bucket: seconds.
 
         Returns:
@@ -88,22 +91,27 @@ class Recogniser:
         # A power of two of rows, the last repeated: few shapes to compile, and no row that runs on.
         rows = 1 << (len(windows) - 1).bit_length()
         filled = [min(row, len(windows) - 1) for row in range(rows)]
-        memory = self._memory if bucket < 30 else None
+        memory = self._memory if bucket < WINDOW_SECONDS else None
         prompt = np.array([prompts[row] for row in filled], np.int32)
-        program = self._program(bucket, memory, prompt)
+        drawn = np.array([numbers[row] for row in filled], np.uint32)
+        program = self._program(bucket, memory, prompt, drawn)
         begin = time.perf_counter()
         samples = np.stack([pad_to(windows[row], bucket) for row in filled])
-        decoded = program(self._model, memory, jnp.asarray(samples), jnp.asarray(prompt))
-        decoded = jax.device_get(decoded)
-        return decoded, time.perf_counter() - begin
+        inputs = jax.device_put((samples, prompt, drawn))
+        texts = jax.device_get(program(self._encoder, self._decoder, memory, *inputs))
+        return texts, time.perf_counter() - begin
 
-    def _program(self, bucket: int, memory: PaddingMemory | None, prompt: np.ndarray) -> Any:
+    def _program(
+        self, bucket: int, memory: PaddingMemory | None, prompt: np.ndarray, numbers: np.ndarray
+    ) -> Any:
         key = bucket, len(prompt)
         if key not in self._programs:
             self._on_compile(f"compiling for windows of {bucket} s, {len(prompt)} at once")
             begin = time.perf_counter()
-            samples = jax.ShapeDtypeStruct((len(prompt), bucket * 16_000), jnp.float32)
-            lowered = recognise.lower(self._model, memory, samples, prompt, self._settings)
+            samples = jax.ShapeDtypeStruct((len(prompt), bucket * SAMPLE_RATE), jnp.float32)
+            lowered = recognise.lower(
+                self._encoder, self._decoder, memory, samples, prompt, numbers, self._settings
+            )
             self._programs[key] = lowered.compile()
             self.compile_seconds += time.perf_counter() - begin
         return self._programs[key]

@@ -11,6 +11,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
@@ -18,11 +19,15 @@ from whisfusion_jax.audio.read import check_samples, read_audio
 from whisfusion_jax.audio.windows import BUCKETS, WINDOW_SECONDS, bucket_for, cut_windows
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND
-from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary
+from whisfusion_jax.decoding.autoregressive import Vocabulary
+from whisfusion_jax.decoding.denoising import DenoisingSettings
+from whisfusion_jax.decoding.unmasking import UnmaskingRule, rule_of
+from whisfusion_jax.decoding.winner import Winner, pick_winner
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.transcription.decoders import Autoregressive, DecoderName, Diffusion, Texts
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
-from whisfusion_jax.transcription.transcript import Segment, Transcript
+from whisfusion_jax.transcription.transcript import Segment, Transcript, group_words
 
 Source = str | Path | IOBase | ArrayLike
 """A file's path, an open binary file, or mono samples at 16 kHz."""
@@ -46,7 +51,7 @@ class _Window:
 
 
 class Transcriber:
-    """Whisper on a bundle: reads, batches, recognises.
+    """Reads, batches, recognises: a bundle's encoder with one of its decoders.
 
     Attributes:
         bundle: what it runs.
@@ -57,8 +62,14 @@ class Transcriber:
         self,
         bundle: Bundle,
         *,
+        decoder: DecoderName | None = None,
         language: str | None = None,
         beams: int = 1,
+        rule: UnmaskingRule | None = None,
+        candidates: int = 1,
+        temperature: float = 0.0,
+        winner: Winner = "mbr",
+        seed: int = 0,
         batch_size: int = 8,
         buckets: Sequence[int] = BUCKETS,
         dtype: DTypeLike | None = None,
@@ -67,8 +78,16 @@ class Transcriber:
         """Load a bundle's weights.
 
         Args:
-            language: a code such as "de"; None lets a multilingual model name each recording's.
-            beams: 1 is greedy.
+            decoder: `diffusion` writes several tokens a step, `ar` is Whisper's own; None is
+                diffusion if the bundle has a denoiser.
+            language: a code such as "de"; None lets Whisper's decoder name each recording's.
+            beams: of Whisper's decoder; 1 is greedy.
+            rule: which tokens diffusion keeps at each step; None for the default.
+            candidates: texts that diffusion writes for each window, one of which wins.
+            temperature: by which the candidates but the first are sampled.
+            winner: how it is chosen (`decoding/winner.py`).
+            seed: of all that diffusion draws; the same seed gives the same text, whatever else is
+                transcribed.
             batch_size: the most windows that are recognised at once.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
@@ -97,13 +116,38 @@ class Transcriber:
             self._buckets = tuple(
                 b for b in buckets if b == WINDOW_SECONDS or fits(b * FRAMES_PER_SECOND)
             )
-        vocabulary = Vocabulary(
-            bundle.config.rules, tokenizer.end, tokenizer.no_speech, tuple(sorted(self._codes))
-        )
-        settings = RecogniserSettings(vocabulary, model.mel_bins, beams)
         if dtype is None:
             dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
-        self.recogniser = Recogniser(bundle.load_whisper(dtype), memory, settings, on_compile)
+        self._winner, self._seed = winner, seed
+        if (decoder or ("diffusion" if bundle.config.denoiser else "ar")) == "ar":
+            self._shortlist = None
+            loaded = self._autoregressive(dtype, beams)
+        else:
+            denoiser, self._shortlist = bundle.load_denoiser(dtype)
+            never = self._shortlist.those_of(bundle.config.rules.suppress)
+            settings = DenoisingSettings(
+                self._shortlist.end,
+                (*never, *self._shortlist.special),
+                rule or rule_of("threshold"),
+                candidates,
+                temperature,
+            )
+            loaded = denoiser, Diffusion(settings)
+        self.recogniser = Recogniser(
+            bundle.load_encoder(dtype),
+            loaded[0],
+            memory,
+            RecogniserSettings(model.mel_bins, loaded[1]),
+            on_compile,
+        )
+
+    def _autoregressive(
+        self, dtype: DTypeLike, beams: int
+    ) -> tuple[nnx.Module, Autoregressive | Diffusion]:
+        rules, tokenizer = self.bundle.config.rules, self._tokenizer
+        languages = tuple(sorted(self._codes))
+        vocabulary = Vocabulary(rules, tokenizer.end, tokenizer.no_speech, languages)
+        return self.bundle.load_decoder(dtype), Autoregressive(vocabulary, beams)
 
     @classmethod
     def from_bundle(cls, bundle: str | Path, **settings: Any) -> Self:
@@ -185,30 +229,58 @@ class Transcriber:
 
     def _recognise_batch(self, windows: Sequence[_Window], bucket: int) -> None:
         prompts = [self._prompt(window.recording.language) for window in windows]
-        decoded, seconds = self.recogniser([w.samples for w in windows], prompts, bucket)
+        # A window's number is its place, so that a recording's text is its own.
+        numbers = [(self._seed, window.start) for window in windows]
+        samples = [window.samples for window in windows]
+        texts, seconds = self.recogniser(samples, prompts, numbers, bucket)
         for row, window in enumerate(windows):
             recording = window.recording
-            recording.language = self._codes.get(int(decoded.language[row]))
-            recording.segments[window.start] = self._segment(window, decoded, row)
+            recording.language = self._language_of(int(texts.language[row]))
+            recording.segments[window.start] = self._segment(window, texts, row)
             recording.compute_seconds += seconds / len(windows)
 
     def _prompt(self, language: str | None) -> list[int]:
         if not self._codes:
-            return self._tokenizer.prompt(None)
-        prompt = self._tokenizer.prompt(language or next(iter(self._codes.values())))
-        return prompt if language else [prompt[0], -1, *prompt[2:]]
+            prompt = self._tokenizer.prompt(None)
+        elif language:
+            prompt = self._tokenizer.prompt(language)
+        elif self._shortlist:
+            raise WhisfusionError("diffusion hears no language: name it")
+        else:
+            prompt = self._tokenizer.prompt(next(iter(self._codes.values())))
+            prompt[1] = -1
+        return self._shortlist.from_whisper(prompt) if self._shortlist else prompt
 
-    def _segment(self, window: _Window, decoded: Decoded, row: int) -> Segment:
-        written = decoded.tokens[row].tolist()
-        end = self._tokenizer.end
-        tokens = tuple(written[: written.index(end)] if end in written else written)
+    def _language_of(self, token: int) -> str | None:
+        if token < 0:
+            return None
+        return self._codes[self._shortlist.to_whisper([token])[0] if self._shortlist else token]
+
+    def _segment(self, window: _Window, texts: Texts, row: int) -> Segment:
+        """The winning candidate's."""
+        end = self._shortlist.end if self._shortlist else self._tokenizer.end
+        written = [each.tolist() for each in texts.tokens[row]]
+        lengths = [each.index(end) if end in each else len(each) for each in written]
+        tokens = [each[:length] for each, length in zip(written, lengths, strict=True)]
+        if self._shortlist:
+            tokens = [self._shortlist.to_whisper(each) for each in tokens]
+        spoken = [self._tokenizer.decode(each).strip() for each in tokens]
+        sure = [each[:length] for each, length in zip(texts.confidence[row], lengths, strict=True)]
+        best = pick_winner(spoken, sure, self._winner, window.recording.language)
+        length, confidence = lengths[best], texts.confidence[row, best]
+        fixed_at = texts.fixed_at[row, best, :length].tolist()
+        no_speech = float(texts.no_speech[row])
         return Segment(
             start=window.start / SAMPLE_RATE,
             end=(window.start + len(window.samples)) / SAMPLE_RATE,
-            text=self._tokenizer.decode(tokens).strip(),
-            tokens=tokens,
-            avg_logprob=float(decoded.logprobs[row].sum()) / (len(tokens) + 1),
-            no_speech_prob=float(decoded.no_speech[row]),
+            text=spoken[best],
+            tokens=tuple(tokens[best]),
+            confidences=tuple(confidence[:length].tolist()),
+            fixed_at=tuple(fixed_at),
+            words=group_words(tokens[best], confidence.tolist(), fixed_at, self._tokenizer),
+            steps=int(texts.steps[row, best]),
+            avg_logprob=float(np.log(np.maximum(confidence[: length + 1], 1e-30)).mean()),
+            no_speech_prob=no_speech if np.isfinite(no_speech) else None,
         )
 
     def _transcript(self, recording: _Recording) -> Transcript:

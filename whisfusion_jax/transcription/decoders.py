@@ -1,0 +1,123 @@
+"""The decoders that a Transcriber can use, each from the same encoder's states to texts."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from whisfusion_jax.decoding.autoregressive import Vocabulary
+from whisfusion_jax.decoding.beam import decode_by_beam
+from whisfusion_jax.decoding.canvas import canvas_for
+from whisfusion_jax.decoding.denoising import FREE, DenoisingSettings, denoise
+from whisfusion_jax.decoding.greedy import decode_greedily
+from whisfusion_jax.decoding.stretches import denoise_by_stretches
+from whisfusion_jax.models.denoiser import Denoiser
+from whisfusion_jax.models.encoder import AudioStates
+
+DecoderName = Literal["diffusion", "ar"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Texts:
+    """What a decoder writes for a batch, in its own tokens; on the device until the end."""
+
+    tokens: jax.Array
+    """[batch, candidates, n] int32: the text, then end tokens."""
+    confidence: jax.Array
+    """[batch, candidates, n] float32: each token's probability when it was written."""
+    fixed_at: jax.Array
+    """[batch, candidates, n] int32: the step, from 1, that wrote each token."""
+    steps: jax.Array
+    """[batch, candidates] int32: passes of the decoder until the text was there."""
+    language: jax.Array
+    """[batch] int32: the language token, given or heard; -1 if there is none."""
+    no_speech: jax.Array
+    """[batch] float32: Whisper's probability that nobody speaks; NaN if it isn't asked."""
+
+
+@dataclass(frozen=True)
+class Autoregressive:
+    """Whisper's own decoder: one token a step."""
+
+    vocabulary: Vocabulary
+    beams: int = 1
+    max_tokens: int = 224
+
+    def __call__(
+        self,
+        model: nnx.Module,
+        audio: AudioStates,
+        prompt: jax.Array,
+        keys: jax.Array,
+        seconds: int,
+    ) -> Texts:
+        """Write a batch's texts.
+
+        Args:
+            model: the `Decoder`.
+            audio: [batch, positions, width].
+            prompt: [batch, p] int32, see `read_prompt`.
+        """
+        args = (model, audio, prompt, self.vocabulary)
+        if self.beams == 1:
+            decoded = decode_greedily(*args, self.max_tokens)
+        else:
+            decoded = decode_by_beam(*args, self.beams, self.max_tokens)
+        tokens = decoded.tokens[:, None]
+        return Texts(
+            tokens=tokens,
+            confidence=jnp.exp(decoded.logprobs[:, None]),
+            fixed_at=jnp.broadcast_to(1 + jnp.arange(self.max_tokens), tokens.shape),
+            steps=jnp.minimum((tokens != self.vocabulary.end).sum(-1) + 1, self.max_tokens),
+            language=decoded.language,
+            no_speech=decoded.no_speech,
+        )
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A denoiser: several tokens a step."""
+
+    settings: DenoisingSettings
+    stretch: int = 12
+    """Positions that are read at once by rules that write nearly from left to right."""
+
+    def __call__(
+        self,
+        model: nnx.Module,
+        audio: AudioStates,
+        prompt: jax.Array,
+        keys: jax.Array,
+        seconds: int,
+    ) -> Texts:
+        """Write a batch's texts.
+
+        Args:
+            model: the `Denoiser`.
+            audio: [batch, positions, width].
+            prompt: [batch, p] int32, in the denoiser's tokens.
+            keys: [batch] random keys.
+            seconds: of audio, at most.
+        """
+        assert isinstance(model, Denoiser)
+        length, batch = canvas_for(seconds), len(prompt)
+        rule = self.settings.rule
+        # Stretches leave masked what a rule with too few steps doesn't reach.
+        if model.warm and rule.stops_early and rule.steps >= length:
+            found = denoise_by_stretches(
+                model, audio, prompt, keys, length, self.stretch, self.settings
+            )
+        else:
+            given = jnp.full((batch, length), FREE)
+            found = denoise(model, audio, prompt, given, keys, self.settings)
+        return Texts(
+            found.tokens,
+            found.confidence,
+            found.fixed_at,
+            found.steps,
+            language=prompt[:, 1] if prompt.shape[1] > 2 else jnp.full(batch, -1),
+            no_speech=jnp.full(batch, jnp.nan),
+        )
