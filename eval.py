@@ -1,8 +1,12 @@
-"""Score a bundle on a test set: error rates, speed, the worst utterances, as tables and JSON.
+"""Score a bundle on a test set: error rates, steps, speed, the worst utterances.
 
-python eval.py --bundle tiny.en --manifest set/manifest.jsonl --json report.json
+python eval.py --manifest set/manifest.jsonl --json report.json
+python eval.py --data data/synthetic_speech/en_0/1.0.0 --split test
+python eval.py --manifest set/manifest.jsonl --curve curve.png
+python eval.py --wordless 100
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
@@ -10,18 +14,32 @@ from rich.console import Console
 
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import keep_compiled_programs, progress_bar, run
-from whisfusion_jax.evaluation.manifest import read_manifest
-from whisfusion_jax.evaluation.report import make_report
+from whisfusion_jax.data.sources import Prepared, Wordless
+from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.evaluation.manifest import Utterance, read_manifest
+from whisfusion_jax.evaluation.report import Report, make_report
+from whisfusion_jax.evaluation.steps import draw_curve, measure_curve, print_curve
 from whisfusion_jax.hub import find_bundle
-from whisfusion_jax.transcription.transcriber import Transcriber
+from whisfusion_jax.transcription.decoders import DecoderName
+from whisfusion_jax.transcription.transcriber import Source, Transcriber
 
 
 def evaluate(
-    manifest: Path,
+    manifest: Path | None = None,
+    data: Path | None = None,
+    split: str = "test",
+    wordless: int = 0,
     bundle: str = "tiny.en",
+    decoder: DecoderName | None = None,
     language: str | None = None,
+    rule: RuleName = "threshold",
+    steps: int | None = None,
+    candidates: int = 1,
+    temperature: float = 0.0,
     beams: int = 1,
     batch_size: int = 8,
+    curve: Path | None = None,
     json: Path | None = None,
     worst: int = 10,
 ) -> int:
@@ -29,33 +47,98 @@ def evaluate(
 
     Args:
         manifest: JSON lines, each with audio (a path beside the manifest) and text, and perhaps
-            language and speaker.
+            language, speaker and source.
+        data: Instead, a directory of a prepared TFDS set with audio and text.
+        split: Of that set.
+        wordless: Instead, so many clips of silence, noise and tones: in how many is no text?
         bundle: A bundle's directory, or published weights by name.
-        language: Spoken language; without it a multilingual model names it.
-        beams: Texts that are kept at each step; 1 takes the likeliest token.
+        decoder: diffusion or ar; without it diffusion, if the bundle has a denoiser.
+        language: Spoken language; without it Whisper's decoder names it.
+        rule: Which tokens diffusion keeps at each step.
+        steps: The most steps that diffusion takes.
+        candidates: Texts that diffusion writes for each window, of which one wins.
+        temperature: By which candidates but the first are sampled.
+        beams: Texts that ar keeps at each step; 1 takes the likeliest token.
         batch_size: The most windows that are recognised at once.
+        curve: Measure errors against steps over many rules, and draw them here (.png, .svg).
         json: Write the report here as well.
         worst: How many of the worst utterances to show.
     """
-    utterances = read_manifest(manifest)
     keep_compiled_programs()
-    transcriber = Transcriber(
-        Bundle.open(find_bundle(bundle)), language=language, beams=beams, batch_size=batch_size
-    )
-    with progress_bar() as progress:
-        transcripts = progress.track(
-            transcriber.transcribe_many(utterance.audio for utterance in utterances),
-            total=len(utterances),
-            description="transcribing",
-        )
-        report = make_report(
-            utterances, transcripts, lambda: transcriber.recogniser.compile_seconds
-        )
+    opened = Bundle.open(find_bundle(bundle, whole=decoder == "ar"))
+
+    def transcriber(rule: UnmaskingRule) -> Transcriber:
+        return Transcriber(
+            opened, decoder=decoder, language=language, rule=rule, candidates=candidates,
+            temperature=temperature, beams=beams, batch_size=batch_size,
+        )  # fmt: skip
+
+    chosen = rule_of(rule, steps)
+    if wordless:
+        return count_empty(transcriber(chosen), wordless)
+    utterances, sources = test_set(manifest, data, split)
+
+    def report_by(rule: UnmaskingRule) -> Report:
+        return score_all(transcriber(rule), utterances, sources)
+
+    if curve is not None:
+        points = measure_curve(report_by)
+        print_curve(points, Console())
+        draw_curve(points, curve)
+        return 0
+    report = report_by(chosen)
     report.print(Console(), worst)
     if json is not None:
         aside = json.with_name(f".{json.name}.partial")
         aside.write_text(report.to_json() + "\n", encoding="utf-8")
         aside.rename(json)
+    return 0
+
+
+def test_set(
+    manifest: Path | None, data: Path | None, split: str
+) -> tuple[Sequence[Utterance], Sequence[Source]]:
+    """Utterances, and what to transcribe for each.
+
+    Raises:
+        WhisfusionError: neither a manifest nor data is named, or both are.
+    """
+    if (manifest is None) == (data is None):
+        raise WhisfusionError("name a test set: --manifest, --data or --wordless")
+    if manifest is not None:
+        utterances = read_manifest(manifest)
+        return utterances, [utterance.audio for utterance in utterances]
+    assert data is not None
+    prepared = Prepared(data, split)
+    examples = [prepared[number] for number in range(len(prepared))]
+    return (
+        [Utterance(f"{data} {n}", each.text, each.language) for n, each in enumerate(examples)],
+        [each.samples for each in examples],
+    )
+
+
+def score_all(
+    transcriber: Transcriber, utterances: Sequence[Utterance], sources: Sequence[Source]
+) -> Report:
+    """Transcribe and score."""
+    with progress_bar() as progress:
+        transcripts = progress.track(
+            transcriber.transcribe_many(sources), total=len(sources), description="transcribing"
+        )
+        return make_report(utterances, transcripts, lambda: transcriber.recogniser.compile_seconds)
+
+
+def count_empty(transcriber: Transcriber, count: int) -> int:
+    """Show in how many clips without words no text is found, and the texts of the others."""
+    # Training draws from other seeds.
+    clips = [
+        example.samples for example in map(Wordless(count, seed=12_345).__getitem__, range(count))
+    ]
+    texts = [transcriber.transcribe(clip).text for clip in clips]
+    for number, text in enumerate(texts):
+        if text:
+            print(f"clip {number}: {text}")
+    print(f"{sum(not text for text in texts)} of {count} clips without words have no text")
     return 0
 
 

@@ -72,7 +72,7 @@ def with_random_adapters(denoiser: Denoiser) -> Denoiser:
     """A warm denoiser as if it were trained."""
     model = nnx.clone(denoiser)
     for number, (path, variable) in enumerate(nnx.to_flat_state(nnx.state(model))):
-        if path[-1] == "adapter_up":
+        if path[-2:] == ("adapter", "up"):
             draws = jax.random.normal(jax.random.key(number), variable.shape)
             variable.set_value(0.1 * draws)
     return model

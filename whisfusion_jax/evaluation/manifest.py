@@ -19,6 +19,8 @@ class Utterance:
     speaker: str | None = None
     split: str = "train"
     """Of a set that is prepared for training."""
+    source: str | None = None
+    """Where the recording is from."""
 
 
 def read_manifest(path: Path) -> list[Utterance]:
@@ -51,5 +53,5 @@ def _utterance(line: str, path: Path, number: int) -> Utterance:
         raise WhisfusionError(f"{path}:{number}: {reason}") from None
     return Utterance(
         str(path.parent / audio), text, row.get("language"), row.get("speaker"),
-        row.get("split", "train"),
+        row.get("split", "train"), row.get("source"),
     )  # fmt: skip

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.evaluation.calibration import Judged, auroc, calibration_error, judge
 from whisfusion_jax.evaluation.error_rates import (
     NONE,
     Errors,
@@ -33,13 +35,32 @@ class Result:
     audio: str
     language: str | None
     speaker: str | None
+    source: str | None
     reference: str
     """Normalised, as scored; the same for the hypothesis."""
     hypothesis: str
     words: Errors
     characters: Errors
+    judged: Judged
+    """Its words, as far as they are sure and right."""
     seconds: float
     compute_seconds: float
+    steps: float
+    """Passes of the decoder, the mean over the recording's windows."""
+
+    def to_dict(self) -> dict[str, Any]:
+        fields = {name: getattr(self, name) for name in _PLAIN}
+        return {
+            **fields,
+            "words": dataclasses.asdict(self.words),
+            "characters": dataclasses.asdict(self.characters),
+        }
+
+
+_PLAIN = (
+    "audio", "language", "speaker", "source", "reference", "hypothesis", "seconds",
+    "compute_seconds", "steps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,21 +75,25 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Sums, groups and every utterance, as plain JSON values."""
         return {
-            "summary": self._summary(),
+            "summary": self.summary,
             "by_speaker": _rates(self.results, lambda result: result.speaker),
             "by_language": _rates(self.results, lambda result: result.language),
+            "by_source": _rates(self.results, lambda result: result.source),
             "failures": list(self.failures),
-            "utterances": [dataclasses.asdict(result) for result in self.results],
+            "utterances": [result.to_dict() for result in self.results],
         }
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
 
-    def _summary(self) -> dict[str, Any]:
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Sums over all utterances, as plain JSON values."""
         words = sum((result.words for result in self.results), NONE)
         characters = sum((result.characters for result in self.results), NONE)
         audio = sum(result.seconds for result in self.results)
         compute = sum(result.compute_seconds for result in self.results)
+        judged = Judged.together([result.judged for result in self.results])
         return {
             "utterances": len(self.results),
             "failures": len(self.failures),
@@ -78,6 +103,9 @@ class Report:
             "cer": characters.rate,
             "words": words.words,
             **{k: v for k, v in dataclasses.asdict(words).items() if k != "hits"},
+            "steps": float(np.mean([result.steps for result in self.results])),
+            "calibration_error": calibration_error(judged),
+            "auroc": auroc(judged),
             "rtfx": audio / compute,
             "compile_seconds": self.compile_seconds,
             "normaliser": "whisper_normalizer: English, else basic",
@@ -85,16 +113,27 @@ class Report:
 
     def print(self, console: Console, worst: int = 10) -> None:
         """Show the summary, the groups, and the utterances with most edits."""
-        summary = self._summary()
+        summary = self.summary
         low, high = summary["wer_interval"]
         table = Table(title=f"{summary['utterances']} utterances, {summary['hours']:.2f} h")
-        for column in ("", "WER %", "95 % interval", "CER %", "S", "D", "I", "words", "RTFx"):
+        for column in (
+            "",
+            "WER %",
+            "95 % interval",
+            "CER %",
+            "S",
+            "D",
+            "I",
+            "words",
+            "steps",
+            "RTFx",
+        ):
             table.add_column(column, justify="right" if column else "left")
         counts = [str(summary[k]) for k in ("substitutions", "deletions", "insertions", "words")]
         interval = f"{100 * low:.2f} to {100 * high:.2f}"
         table.add_row(
             "all", f"{100 * summary['wer']:.2f}", interval, f"{100 * summary['cer']:.2f}",
-            *counts, f"{summary['rtfx']:.1f}",
+            *counts, f"{summary['steps']:.2f}", f"{summary['rtfx']:.1f}",
         )  # fmt: skip
         for title, key in _GROUPS.items():
             for name, row in _rates(self.results, key).items():
@@ -103,9 +142,13 @@ class Report:
                 ]
                 table.add_row(
                     f"{title} {name}", f"{100 * row['wer']:.2f}", "", f"{100 * row['cer']:.2f}",
-                    *counts, f"{row['rtfx']:.1f}",
+                    *counts, f"{row['steps']:.2f}", f"{row['rtfx']:.1f}",
                 )  # fmt: skip
         console.print(table)
+        console.print(
+            f"a word's confidence: calibration error {100 * summary['calibration_error']:.1f} %, "
+            f"AUROC of being right {summary['auroc']:.3f}"
+        )
         self._print_worst(console, worst)
         for failure in self.failures:
             console.print(f"[red]not scored:[/red] {failure}")
@@ -129,6 +172,7 @@ class Report:
 _GROUPS: dict[str, Callable[[Result], str | None]] = {
     "speaker": lambda result: result.speaker,
     "language": lambda result: result.language,
+    "source": lambda result: result.source,
 }
 
 
@@ -140,12 +184,17 @@ def score(utterance: Utterance, transcript: Transcript) -> Result:
         audio=utterance.audio,
         language=utterance.language,
         speaker=utterance.speaker,
+        source=utterance.source,
         reference=reference,
         hypothesis=hypothesis,
         words=word_errors(reference, hypothesis),
         characters=character_errors(reference, hypothesis),
+        judged=judge(
+            reference, [w for segment in transcript.segments for w in segment.words], normalise
+        ),
         seconds=transcript.seconds,
         compute_seconds=transcript.compute_seconds,
+        steps=transcript.steps,
     )
 
 
@@ -191,6 +240,7 @@ def _rates(
             "cer": characters.rate,
             "words": words.words,
             **{k: v for k, v in dataclasses.asdict(words).items() if k != "hits"},
+            "steps": float(np.mean([result.steps for result in group])),
             "rtfx": sum(r.seconds for r in group) / sum(r.compute_seconds for r in group),
         }
     return dict(sorted(rows.items(), key=lambda item: -item[1]["words"]))

@@ -18,6 +18,7 @@ from whisfusion_jax.config import DenoiserConfig
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.layers import (
+    Adapter,
     Attention,
     FeedForward,
     GatedFeedForward,
@@ -25,7 +26,7 @@ from whisfusion_jax.models.layers import (
     layer_norm,
 )
 
-LEARNED = ("mask", r".*\.ahead", r".*\.adapter_(down|up)")
+LEARNED = ("mask", r".*\.ahead", r".*\.adapter\.(down|up)")
 """Names of what a warm denoiser adds to Whisper's weights, as patterns; only these are trained."""
 
 AHEAD = -4.0
@@ -51,6 +52,7 @@ class DenoiserBlock(nnx.Module):
 
     def __init__(self, config: DenoiserConfig, *, rngs: nnx.Rngs) -> None:
         width, heads, warm, rank = config.width, config.heads, config.warm, config.rank
+        self.adapts = rank > 0
 
         def norm() -> nnx.Module:
             return layer_norm(width, rngs) if warm else nnx.RMSNorm(width, rngs=rngs)
@@ -66,10 +68,13 @@ class DenoiserBlock(nnx.Module):
         )  # fmt: skip
         self.mlp_norm = norm()
         self.mlp = (
-            FeedForward(width, rank=rank, rngs=rngs)
+            FeedForward(width, rngs=rngs)
             if warm
-            else GatedFeedForward(width, config.hidden, rank=rank, rngs=rngs)
+            else GatedFeedForward(width, config.hidden, rngs=rngs)
         )
+        if rank:
+            # As much wider as the layer itself is.
+            self.adapter = Adapter(width, 4 * rank, width, bent=True, rngs=rngs)
 
     def __call__(
         self,
@@ -98,7 +103,10 @@ class DenoiserBlock(nnx.Module):
         rows, adapted = (a.reshape(batch, canvases * n, -1) for a in (rows, view.asked))
         normed = self.cross_norm(rows)
         rows = rows + self.cross_attention(normed, cross, bias=cross_bias, adapted=adapted)
-        rows = rows + self.mlp(self.mlp_norm(rows), adapted)
+        normed = self.mlp_norm(rows)
+        rows = rows + self.mlp(normed)
+        if self.adapts:
+            rows = rows + self.adapter(normed, adapted)
         return rows.reshape(x.shape), attended
 
 
@@ -250,12 +258,11 @@ def warm_denoiser(
     embedding = decoder.embedding[...]
     own = {"embedding": embedding[shortlist], "mask": embedding.mean(0)}
     for number, (path, variable) in enumerate(nnx.to_flat_state(state)):
-        name = path[-1]
-        if name == "ahead":
+        if path[-1] == "ahead":
             value = jnp.full(variable.shape, AHEAD)
-        elif name == "adapter_up":
+        elif path[-2:] == ("adapter", "up"):
             value = jnp.zeros(variable.shape)
-        elif name == "adapter_down":
+        elif path[-2:] == ("adapter", "down"):
             key = jax.random.fold_in(jax.random.key(seed), number)
             value = jax.random.normal(key, variable.shape) * variable.shape[0] ** -0.5
         else:

@@ -41,27 +41,43 @@ def attend(
     return (mixed / total).astype(values.dtype)
 
 
-class AdaptedLinear(nnx.Linear):
-    """A linear layer that is another at some positions, by a low-rank difference.
+class Adapter(nnx.Module):
+    """What is added to a frozen layer's output: narrow, and nothing at first."""
 
-    The difference is LoRA's (arXiv 2106.09685), and nothing at first.
-    """
+    def __init__(
+        self, inputs: int, rank: int, outputs: int, *, bent: bool = False, rngs: nnx.Rngs
+    ) -> None:
+        """Shape it.
+
+        Args:
+            bent: with a GELU in its middle (a parallel adapter, arXiv 2110.04366); else linear
+                (LoRA, arXiv 2106.09685).
+        """
+        self.down = nnx.Param(jax.random.normal(rngs.params(), (inputs, rank)) * inputs**-0.5)
+        self.up = nnx.Param(jnp.zeros((rank, outputs)))
+        self.bent = bent
+
+    def __call__(self, x: jax.Array, adapted: jax.Array) -> jax.Array:
+        """[..., inputs] to [..., outputs]; `adapted` is [..., 1], True where it counts."""
+        narrow = x @ self.down[...]
+        if self.bent:
+            narrow = jax.nn.gelu(narrow)
+        return narrow * adapted.astype(x.dtype) @ self.up[...]
+
+
+class AdaptedLinear(nnx.Linear):
+    """A linear layer with an adapter."""
 
     def __init__(
         self, inputs: int, outputs: int, *, rank: int, use_bias: bool = True, rngs: nnx.Rngs
     ) -> None:
         super().__init__(inputs, outputs, use_bias=use_bias, rngs=rngs)
-        down = jax.random.normal(rngs.params(), (inputs, rank)) * inputs**-0.5
-        self.adapter_down = nnx.Param(down)
-        self.adapter_up = nnx.Param(jnp.zeros((rank, outputs)))
+        self.adapter = Adapter(inputs, rank, outputs, rngs=rngs)
 
     def __call__(self, x: jax.Array, adapted: jax.Array | None = None) -> jax.Array:
-        """[..., inputs] to [..., outputs]; `adapted` is [..., 1], True where adapters count."""
+        """[..., inputs] to [..., outputs]; `adapted` is [..., 1], True where the adapter counts."""
         y = super().__call__(x)
-        if adapted is None:
-            return y
-        difference = x @ self.adapter_down[...] * adapted.astype(x.dtype)
-        return y + difference @ self.adapter_up[...]
+        return y if adapted is None else y + self.adapter(x, adapted)
 
 
 def _linear(inputs: int, outputs: int, rank: int, bias: bool, rngs: nnx.Rngs) -> nnx.Linear:
@@ -168,28 +184,24 @@ def rotate(x: jax.Array) -> jax.Array:
 class FeedForward(nnx.Module):
     """Two linear layers with an exact (erf) GELU between: [..., width] to [..., width]."""
 
-    def __init__(self, width: int, *, rank: int = 0, rngs: nnx.Rngs) -> None:
-        self.up = _linear(width, 4 * width, rank, True, rngs)
-        self.down = _linear(4 * width, width, rank, True, rngs)
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.up = nnx.Linear(width, 4 * width, rngs=rngs)
+        self.down = nnx.Linear(4 * width, width, rngs=rngs)
 
-    def __call__(self, x: jax.Array, adapted: jax.Array | None = None) -> jax.Array:
-        """`adapted` is [..., 1], True where adapters count."""
-        hidden = jax.nn.gelu(_apply(self.up, x, adapted), approximate=False)
-        return _apply(self.down, hidden, adapted)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down(jax.nn.gelu(self.up(x), approximate=False))
 
 
 class GatedFeedForward(nnx.Module):
     """SwiGLU (arXiv 2002.05202), no biases: [..., width] to [..., width]."""
 
-    def __init__(self, width: int, hidden: int, *, rank: int = 0, rngs: nnx.Rngs) -> None:
-        self.gate = _linear(width, hidden, rank, False, rngs)
-        self.up = _linear(width, hidden, rank, False, rngs)
-        self.down = _linear(hidden, width, rank, False, rngs)
+    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs) -> None:
+        self.gate = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
+        self.up = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
+        self.down = nnx.Linear(hidden, width, use_bias=False, rngs=rngs)
 
-    def __call__(self, x: jax.Array, adapted: jax.Array | None = None) -> jax.Array:
-        """`adapted` is [..., 1], True where adapters count."""
-        hidden = jax.nn.silu(_apply(self.gate, x, adapted)) * _apply(self.up, x, adapted)
-        return _apply(self.down, hidden, adapted)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
 
 
 def layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:

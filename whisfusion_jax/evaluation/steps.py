@@ -1,0 +1,78 @@
+"""What accuracy costs in steps: error rates by unmasking rule, as a table and a picture."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from whisfusion_jax.decoding.unmasking import PositionBiased, Threshold, TopN, UnmaskingRule
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.evaluation.report import Report
+
+ONE_A_STEP = PositionBiased(entropy=0.0)
+"""Writes a single token at each step."""
+
+CURVE: tuple[tuple[str, UnmaskingRule], ...] = (
+    *((f"top_n, {steps} steps", TopN(steps)) for steps in (1, 2, 4, 8)),
+    *((f"threshold {level}", Threshold(level)) for level in (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)),
+    *((f"pbeb {entropy}", PositionBiased(entropy)) for entropy in (0.02, 0.05, 0.1, 0.2, 0.5)),
+    ("one token a step", ONE_A_STEP),
+)
+"""Names and rules, fast to slow within a kind."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A rule's result on a test set."""
+
+    name: str
+    steps: float
+    """Mean over the recordings."""
+    wer: float
+
+
+def measure_curve(evaluate: Callable[[UnmaskingRule], Report]) -> list[Point]:
+    """Evaluate every rule of `CURVE`."""
+    points = []
+    for name, rule in CURVE:
+        summary = evaluate(rule).summary
+        points.append(Point(name, summary["steps"], summary["wer"]))
+    return points
+
+
+def print_curve(points: Sequence[Point], console: Console) -> None:
+    """Show a line a rule."""
+    table = Table(title="steps and errors")
+    for column in ("rule", "mean steps", "WER %"):
+        table.add_column(column, justify="left" if column == "rule" else "right")
+    for point in points:
+        table.add_row(point.name, f"{point.steps:.2f}", f"{100 * point.wer:.2f}")
+    console.print(table)
+
+
+def draw_curve(points: Sequence[Point], path: Path) -> None:
+    """Draw WER over steps, a line a kind of rule.
+
+    Raises:
+        WhisfusionError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise WhisfusionError("a picture needs whisfusion_jax[plots]") from None
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for kind in ("top_n", "threshold", "pbeb", "one"):
+        chosen = [point for point in points if point.name.startswith(kind)]
+        if chosen:
+            steps, errors = [p.steps for p in chosen], [100 * p.wer for p in chosen]
+            label = "one token a step" if kind == "one" else kind
+            axes.plot(steps, errors, "o-", label=label)
+    axes.set(xlabel="mean steps", ylabel="word error rate, %", yscale="log")
+    axes.legend()
+    axes.grid(visible=True, which="both", alpha=0.3)
+    aside = path.with_name(f".{path.stem}.partial{path.suffix}")
+    figure.savefig(aside, dpi=120)
+    aside.rename(path)
