@@ -257,6 +257,8 @@ class TrainConfig:
     inverse_ratio: bool = False
     """Weigh rows by one over their mask ratio."""
     save_every: int = 200
+    dev: Path | None = None
+    """A manifest to transcribe at each save, for the error rate; never trained on."""
     seed: int = 0
     stop_at: int | None = None
     """Stop after this step, to go on another time; None runs to the end."""

@@ -70,13 +70,20 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
         positions=16 * 4 * 8,
         canvases=4,
         teacher=0.0,
-        save_every=100,
+        save_every=200,
+        dev=folder / "manifest.jsonl",
     )
 
 
 def run(config: TrainConfig) -> Trained:
     with Progress(disable=True) as progress:
         return train(config, progress)
+
+
+def logged(work: Path, name: str) -> dict[int, float]:
+    """A figure's values by step."""
+    lines = map(json.loads, (work / "log.jsonl").read_text().splitlines())
+    return {line["step"]: line[name] for line in lines if name in line}
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +123,20 @@ def test_any_rule_and_candidates_transcribe(exported: Bundle, rule: UnmaskingRul
 def test_a_stopped_run_goes_on_to_the_same_end(
     trained: Trained, config: TrainConfig, tmp_path: Path
 ) -> None:
-    lines = [json.loads(line) for line in (config.work / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(25, 401, 25))
+    losses = logged(config.work, "loss")
+    assert list(losses) == list(range(25, 401, 25))
     work = tmp_path / "work"
-    short = dataclasses.replace(config, work=work, stop_at=250)
+    short = dataclasses.replace(config, work=work, dev=None, stop_at=250)
     run(short)
     run(dataclasses.replace(short, stop_at=None))
-    resumed = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
-    assert [line["loss"] for line in resumed] == [line["loss"] for line in lines]
+    assert logged(work, "loss") == losses
+
+
+def test_the_dev_set_is_transcribed_at_every_save(trained: Trained, config: TrainConfig) -> None:
+    assert list(logged(config.work, "dev/wer")) == [200, 400]
+    assert logged(config.work, "dev/wer")[400] == 0
+    assert Bundle.open(config.work / "bundle").config.denoiser == trained.config
+    assert list((config.work / "tensorboard").iterdir())
 
 
 def test_the_bundle_of_a_run_is_a_whispers(trained: Trained) -> None:

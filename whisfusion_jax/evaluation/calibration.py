@@ -44,13 +44,13 @@ def judge(reference: str, words: Sequence[Word], normalise: Callable[[str], str]
     return Judged(confidence, right)
 
 
-def calibration_error(judged: Judged, bins: int = 10) -> float:
+def calibration_error(judged: Judged, bins: int = 10) -> float | None:
     """Expected calibration error: |share right - mean confidence|, averaged over equal bins.
 
-    Naeini et al., 2015.
+    Naeini et al., 2015. None without words.
     """
     if not len(judged.right):
-        return float("nan")
+        return None
     place = np.minimum((judged.confidence * bins).astype(int), bins - 1)
     error = 0.0
     for each in range(bins):
@@ -61,12 +61,12 @@ def calibration_error(judged: Judged, bins: int = 10) -> float:
     return float(error)
 
 
-def auroc(judged: Judged) -> float:
-    """Probability that a right word is surer than a wrong one, ties half; NaN without either."""
+def auroc(judged: Judged) -> float | None:
+    """Probability that a right word is surer than a wrong one, ties half; None without either."""
     right = judged.confidence[judged.right]
     wrong = judged.confidence[~judged.right]
     if not len(right) or not len(wrong):
-        return float("nan")
+        return None
     below = np.searchsorted(np.sort(wrong), right, side="left")
     up_to = np.searchsorted(np.sort(wrong), right, side="right")
     return float((below + up_to).mean() / 2 / len(wrong))

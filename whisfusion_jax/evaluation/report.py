@@ -145,10 +145,11 @@ class Report:
                     *counts, f"{row['steps']:.2f}", f"{row['rtfx']:.1f}",
                 )  # fmt: skip
         console.print(table)
-        console.print(
-            f"a word's confidence: calibration error {100 * summary['calibration_error']:.1f} %, "
-            f"AUROC of being right {summary['auroc']:.3f}"
-        )
+        if summary["auroc"] is not None:
+            console.print(
+                f"a word's confidence: calibration error {100 * summary['calibration_error']:.1f} "
+                f"%, AUROC of being right {summary['auroc']:.3f}"
+            )
         self._print_worst(console, worst)
         for failure in self.failures:
             console.print(f"[red]not scored:[/red] {failure}")

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 from rich.progress import Progress, TaskID
+from tensorboardX import SummaryWriter
 
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import DenoiserConfig, OptimizerConfig, PhaseConfig, TrainConfig
@@ -24,10 +25,13 @@ from whisfusion_jax.data.sources import Augmented, Joined, Prepared, Source, Tog
 from whisfusion_jax.diffusion.corruption import Ahead, Corruption, Mixed, Uniform, high_mask
 from whisfusion_jax.diffusion.objective import Objective
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.evaluation.manifest import read_manifest
+from whisfusion_jax.evaluation.report import make_report
 from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.models.denoiser import LEARNED, Denoiser, warm_denoiser
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.checkpoints import Checkpoints
+from whisfusion_jax.training.export import export_bundle
 from whisfusion_jax.training.step import (
     Metrics,
     StepSettings,
@@ -36,6 +40,7 @@ from whisfusion_jax.training.step import (
     split,
     start,
 )
+from whisfusion_jax.transcription.transcriber import Transcriber
 
 REPORT_EVERY = 25
 """Steps whose metrics are averaged in one line of the log."""
@@ -93,8 +98,23 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
             log.add(done, metrics, batch.targets.tokens.size * config.canvases)
             if done % config.save_every == 0 or done == until:
                 checkpoints.save(state, iterator)
+                trained = Trained(averaged(parts, state), sizes, shortlist, bundle)
+                log.write(done, dev_score(trained, config) if config.dev else {})
     checkpoints.close()
+    log.close()
     return Trained(averaged(parts, state), sizes, shortlist, bundle)
+
+
+def dev_score(trained: Trained, config: TrainConfig) -> dict[str, float]:
+    """Word error rate and mean steps on the run's dev set; leaves the bundle that it scores."""
+    assert config.dev is not None
+    made = export_bundle(
+        trained.bundle, trained.denoiser, trained.config, trained.shortlist, config.work / "bundle"
+    )
+    utterances = read_manifest(config.dev)
+    transcripts = Transcriber(made).transcribe_many([each.audio for each in utterances])
+    summary = make_report(utterances, transcripts).summary
+    return {"dev/wer": summary["wer"], "dev/steps": summary["steps"]}
 
 
 def denoiser_config(config: TrainConfig, bundle: Bundle, shortlist: Shortlist) -> DenoiserConfig:
@@ -128,12 +148,13 @@ def step_settings(config: TrainConfig, phase: PhaseConfig) -> StepSettings:
 
 
 class Log:
-    """Means over some steps: a line of JSON each, and a word beside the progress bar."""
+    """Means over some steps: in a file, a line of JSON each, on TensorBoard, beside the bar."""
 
     def __init__(self, path: Path, progress: Progress, steps: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._progress = path, progress
         self._task: TaskID = progress.add_task("training", total=steps)
+        self._board = SummaryWriter(str(path.parent / "tensorboard"))
         self._waiting: list[Metrics] = []
         self._tokens, self._begin = 0, time.perf_counter()
 
@@ -154,14 +175,23 @@ class Log:
         if not math.isfinite(means["loss"]):
             raise WhisfusionError(f"step {step}: the loss is no number")
         measured = {name: mean for name, mean in means.items() if math.isfinite(mean)}
-        line = {"step": step, "tokens_per_second": round(self._tokens / seconds), **measured}
-        with self._path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        self._progress.update(
-            self._task,
-            description=f"loss {means['loss']:.3f}, {line['tokens_per_second']} tokens/s",
-        )
+        speed = round(self._tokens / seconds)
+        self.write(step, {"tokens_per_second": speed, **measured})
+        self._progress.update(self._task, description=f"loss {means['loss']:.3f}, {speed} tokens/s")
         self._waiting, self._tokens, self._begin = [], 0, time.perf_counter()
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Put a step's figures into the file and onto TensorBoard."""
+        if not scalars:
+            return
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **scalars}) + "\n")
+        for name, scalar in scalars.items():
+            self._board.add_scalar(name, scalar, step)
+        self._board.flush()
+
+    def close(self) -> None:
+        self._board.close()
 
 
 def _mean(values: Sequence[Any]) -> float:

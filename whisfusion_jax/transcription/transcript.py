@@ -63,7 +63,7 @@ class Transcript:
     @property
     def steps(self) -> float:
         """Passes of the decoder, the mean over the windows."""
-        return sum(segment.steps for segment in self.segments) / len(self.segments)
+        return sum(segment.steps for segment in self.segments) / max(len(self.segments), 1)
 
     def to_json(self, file: str) -> str:
         """One line of JSON: the recording's file name, then every field."""

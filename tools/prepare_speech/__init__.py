@@ -1,0 +1,1 @@
+"""Sets to train on."""
