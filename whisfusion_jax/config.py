@@ -252,6 +252,9 @@ class TrainConfig:
     """Canvas positions in a batch."""
     canvases: int = 8
     """Of each audio."""
+    keep_states: bool = True
+    """Encode every example once and keep its states on disk, so that epochs cost the decoder
+    alone; else encode each batch again, without a teacher."""
     teacher: float = 0.5
     """Share of the target that is Whisper's own distribution."""
     inverse_ratio: bool = False

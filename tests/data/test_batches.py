@@ -10,7 +10,8 @@ from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.data.batches import Plan, batches, load_batch
-from whisfusion_jax.data.encoded import Encoded, encode_examples
+from whisfusion_jax.data.encoded import Encoded, Examples, encode_examples
+from whisfusion_jax.data.live import Live
 from whisfusion_jax.data.sources import Example
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.hub import CLIPS
@@ -44,7 +45,7 @@ def shortlist(bundle: Bundle) -> Shortlist:
     return Shortlist.of_texts(TEXTS, bundle.tokenizer)
 
 
-def plan(encoded: Encoded, **settings: int) -> Plan:
+def plan(encoded: Examples, **settings: int) -> Plan:
     return Plan(encoded, **{"steps": 12, "positions": 192, "canvases": 2, **settings})
 
 
@@ -71,6 +72,20 @@ def test_states_do_not_depend_on_who_shares_the_batch(
         alone.states(np.array([0])), encoded.states(np.array([3])), atol=2e-3
     )
     np.testing.assert_allclose(alone.teacher(0)[1], encoded.teacher(3)[1], atol=1e-3)
+
+
+def test_live_examples_are_the_same_without_a_teacher(
+    encoded: Encoded, bundle: Bundle, shortlist: Shortlist
+) -> None:
+    live = Live(Spoken(), bundle)
+    assert [n.tolist() for n in plan(live).epoch(0)] == [n.tolist() for n in plan(encoded).epoch(0)]
+    for numbers in plan(encoded).epoch(0)[:3]:
+        expected, found = (load_batch(numbers, each, shortlist) for each in (encoded, live))
+        np.testing.assert_allclose(found.states, expected.states, atol=2e-3)
+        np.testing.assert_array_equal(found.prompt, expected.prompt)
+        np.testing.assert_array_equal(found.targets.tokens, expected.targets.tokens)
+        assert found.targets.teacher_probs is not None
+        assert not found.targets.teacher_probs.any()
 
 
 def test_an_epoch_has_every_example_and_equal_shapes(

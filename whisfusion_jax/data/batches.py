@@ -8,7 +8,7 @@ import grain
 import jax
 import numpy as np
 
-from whisfusion_jax.data.encoded import TOP, Encoded
+from whisfusion_jax.data.encoded import TOP, Examples
 from whisfusion_jax.decoding.canvas import CANVASES, canvas_for
 from whisfusion_jax.diffusion.objective import Targets
 from whisfusion_jax.text.shortlist import Shortlist
@@ -21,6 +21,8 @@ class Batch:
 
     states: jax.Array | np.ndarray
     """[batch, frames, width] float16, without the padding memory."""
+    prompt: jax.Array | np.ndarray
+    """[batch, p] int32: start, language and task tokens, as the denoiser counts."""
     targets: Targets
 
 
@@ -32,7 +34,7 @@ class Plan:
     `positions` canvas positions, so that batches cost about the same.
     """
 
-    encoded: Encoded
+    encoded: Examples
     steps: int
     positions: int
     canvases: int
@@ -90,7 +92,7 @@ def _epoch(plan: Plan, epoch: int) -> list[np.ndarray]:
     return plan.epoch(epoch)
 
 
-def load_batch(numbers: np.ndarray, encoded: Encoded, shortlist: Shortlist) -> Batch:
+def load_batch(numbers: np.ndarray, encoded: Examples, shortlist: Shortlist) -> Batch:
     """Read a batch, in the denoiser's tokens."""
     canvas = max(
         canvas_for(float(encoded.seconds[n]), int(encoded.lengths[n])) for n in numbers.tolist()
@@ -108,7 +110,11 @@ def load_batch(numbers: np.ndarray, encoded: Encoded, shortlist: Shortlist) -> B
             probs[row, : len(known)] = chances * inside
         tokens[row, : len(own)] = own
         lengths[row] = len(own)
-    return Batch(encoded.states(numbers), Targets(tokens, lengths, taught, probs))
+    prompts = [
+        shortlist.from_whisper(encoded.prompt[number].tolist()) for number in numbers.tolist()
+    ]
+    targets = Targets(tokens, lengths, taught, probs)
+    return Batch(encoded.states(numbers), np.array(prompts, np.int32), targets)
 
 
 def batches(plan: Plan, shortlist: Shortlist) -> grain.IterDataset:

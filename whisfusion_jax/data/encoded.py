@@ -1,6 +1,6 @@
 """The frozen encoder's states on disk, so that epochs cost the decoder alone.
 
-index.npz      each example's bucket, row, length and tokens, and Whisper's own probabilities
+index.npz      each example's bucket, row, length, prompt and tokens, and Whisper's probabilities
 06.states ...  float16 [rows, frames, width], one file a bucket, named by its seconds
 """
 
@@ -8,9 +8,10 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +20,14 @@ import numpy as np
 from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import FRAMES_PER_SECOND
+from whisfusion_jax.config import FRAMES_PER_SECOND, WhisperConfig
 from whisfusion_jax.data.sources import Source
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.decoder import Decoder
-from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.models.encoder import AudioStates, Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.models.whisper import Whisper
+from whisfusion_jax.text.tokenizer import WhisperTokenizer
 
 TOP = 8
 """Of Whisper's likeliest tokens at each position, so many are kept."""
@@ -33,13 +35,36 @@ _ROWS = 16
 """Examples that are encoded at once."""
 
 
-class Encoded:
-    """Examples whose states lie on disk.
+class Examples(Protocol):
+    """Examples with their encoder states, by number: on disk, or made when asked for."""
 
-    Attributes:
-        bucket: [examples] int32: seconds that the audio was padded to.
-        seconds: [examples] float32: of the audio itself.
-    """
+    bucket: np.ndarray
+    """[examples] int32: seconds that the audio is padded to."""
+    seconds: np.ndarray
+    """[examples] float32: of the audio itself."""
+    lengths: np.ndarray
+    """[examples] int32: tokens with the end token."""
+    prompt: np.ndarray
+    """[examples, p] int32 of Whisper's tokens, with each one's language."""
+
+    def __len__(self) -> int: ...
+
+    def states(self, numbers: np.ndarray) -> np.ndarray | jax.Array:
+        """Of examples that share a bucket: [rows, frames, width] float16."""
+
+    def tokens(self, number: int) -> np.ndarray:
+        """[length] int32 of Whisper's tokens, the end token last."""
+
+    def teacher(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Whisper's likeliest tokens after each beginning of the text, and their probabilities.
+
+        Returns:
+            each [length, TOP]; probabilities are 0 where there is no teacher.
+        """
+
+
+class Encoded:
+    """Examples whose states lie on disk."""
 
     def __init__(self, folder: str | Path) -> None:
         """Open what `encode_examples` wrote.
@@ -54,9 +79,9 @@ class Encoded:
         except OSError:
             raise WhisfusionError(f"{folder}: no encoded examples") from None
         self.bucket, self.seconds = arrays["bucket"], arrays["seconds"]
+        self.prompt = arrays["prompt"]
         self._row, self._ends = arrays["row"], np.cumsum(arrays["lengths"])
         self.lengths = arrays["lengths"]
-        """[examples] int32: tokens with the end token."""
         self._tokens, self._width = arrays["tokens"], int(arrays["width"])
         self._teacher = arrays["teacher_tokens"], arrays["teacher_probs"]
 
@@ -64,20 +89,13 @@ class Encoded:
         return len(self.bucket)
 
     def states(self, numbers: np.ndarray) -> np.ndarray:
-        """Of examples that share a bucket: [rows, frames, width] float16."""
         bucket = int(self.bucket[numbers[0]])
         return np.stack([self._file(bucket)[self._row[number]] for number in numbers])
 
     def tokens(self, number: int) -> np.ndarray:
-        """[length] int32 of Whisper's tokens, the end token last."""
         return self._tokens[self._span(number)]
 
     def teacher(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Whisper's likeliest tokens after each beginning of the text, and their probabilities.
-
-        Returns:
-            each [length, TOP].
-        """
         span = self._span(number)
         return self._teacher[0][span], self._teacher[1][span]
 
@@ -126,6 +144,29 @@ def encode_examples(
     return Encoded(folder)
 
 
+@dataclass(frozen=True)
+class Row:
+    """An example, read."""
+
+    number: int
+    samples: np.ndarray
+    tokens: list[int]
+    """Whisper's, the end token last."""
+    prompt: list[int]
+
+
+def read_row(source: Source, number: int, tokenizer: WhisperTokenizer, model: WhisperConfig) -> Row:
+    """Read an example, at most a window of it."""
+    example = source[number]
+    text = example.text.strip()
+    return Row(
+        number,
+        example.samples[: WINDOW_SECONDS * SAMPLE_RATE],
+        [*(tokenizer.encode(" " + text) if text else []), tokenizer.end],
+        tokenizer.prompt(example.language if model.multilingual else None),
+    )
+
+
 class _Writer:
     """Gathers examples by bucket, and writes what is known of each."""
 
@@ -139,28 +180,24 @@ class _Writer:
         self._known: dict[int, dict[str, Any]] = {}
 
     def write(self, source: Source, track: Callable[[Iterable[int]], Iterable[int]]) -> None:
-        waiting: dict[tuple[int, int], list[tuple[int, np.ndarray, list[int]]]] = defaultdict(list)
+        waiting: dict[tuple[int, int], list[Row]] = defaultdict(list)
         for number in track(range(len(source))):
-            example = source[number]
-            samples = example.samples[: WINDOW_SECONDS * SAMPLE_RATE]
-            text = example.text.strip()
-            tokens = self._tokenizer.encode(" " + text) if text else []
-            tokens.append(self._tokenizer.end)
-            key = bucket_for(len(samples)), -(-len(tokens) // 32) * 32
-            waiting[key].append((number, samples, tokens))
+            row = read_row(source, number, self._tokenizer, self._model)
+            key = bucket_for(len(row.samples)), -(-len(row.tokens) // 32) * 32
+            waiting[key].append(row)
             if len(waiting[key]) == _ROWS:
                 self._encode(*key, waiting.pop(key))
         for key, rows in waiting.items():
             self._encode(*key, rows)
         self._write_index()
 
-    def _encode(self, bucket: int, n: int, rows: list[tuple[int, np.ndarray, list[int]]]) -> None:
+    def _encode(self, bucket: int, n: int, rows: list[Row]) -> None:
         filled = rows + rows[-1:] * (_ROWS - len(rows))
-        samples = np.stack([pad_to(samples, bucket) for _, samples, _ in filled])
+        samples = np.stack([pad_to(row.samples, bucket) for row in filled])
         tokens = np.full((_ROWS, n), self._tokenizer.end, np.int32)
-        for row, (_, _, known) in enumerate(filled):
-            tokens[row, : len(known)] = known
-        prompt = np.tile(np.array(self._tokenizer.prompt(None), np.int32), (_ROWS, 1))
+        for at, row in enumerate(filled):
+            tokens[at, : len(row.tokens)] = row.tokens
+        prompt = np.array([row.prompt for row in filled], np.int32)
         memory = self._memory if bucket < WINDOW_SECONDS else None
         states, taught, probs = jax.device_get(
             _encode_and_teach(self._whisper, memory, samples, prompt, tokens)
@@ -168,14 +205,15 @@ class _Writer:
         frames = bucket * FRAMES_PER_SECOND
         with (self._folder / f"{bucket:02}.states").open("ab") as file:
             file.write(states[: len(rows), :frames].astype(np.float16).tobytes())
-        for row, (number, audio, known) in enumerate(rows):
-            self._known[number] = {
+        for at, row in enumerate(rows):
+            self._known[row.number] = {
                 "bucket": bucket,
-                "row": self._rows[bucket] + row,
-                "seconds": len(audio) / SAMPLE_RATE,
-                "tokens": known,
-                "teacher_tokens": taught[row, : len(known)],
-                "teacher_probs": probs[row, : len(known)].astype(np.float16),
+                "row": self._rows[bucket] + at,
+                "seconds": len(row.samples) / SAMPLE_RATE,
+                "prompt": row.prompt,
+                "tokens": row.tokens,
+                "teacher_tokens": taught[at, : len(row.tokens)],
+                "teacher_probs": probs[at, : len(row.tokens)].astype(np.float16),
             }
         self._rows[bucket] += len(rows)
 
@@ -188,6 +226,7 @@ class _Writer:
         index["bucket"] = np.array([each["bucket"] for each in known], np.int32)
         index["row"] = np.array([each["row"] for each in known], np.int64)
         index["seconds"] = np.array([each["seconds"] for each in known], np.float32)
+        index["prompt"] = np.array([each["prompt"] for each in known], np.int32)
         index["lengths"] = np.array([len(each["tokens"]) for each in known], np.int32)
         np.savez(self._folder / "index.npz", width=self._model.width, **index)
 
@@ -201,10 +240,14 @@ def _encode_and_teach(
     tokens: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """States, and Whisper's likeliest tokens at each position of the true text."""
-    loudness = None if memory is None else memory.config.loudness
-    mel_bins = whisper.encoder.conv1.kernel.shape[1]
-    audio = whisper.encoder(log_mel(samples, mel_bins, loudness), memory)
+    audio = encode(whisper.encoder, memory, samples)
     return audio.states, *_teach(whisper.decoder, audio, prompt, tokens)
+
+
+def encode(encoder: Encoder, memory: PaddingMemory | None, samples: jax.Array) -> AudioStates:
+    """Samples of a bucket, [batch, n], to states, which end with the memory's."""
+    loudness = None if memory is None else memory.config.loudness
+    return encoder(log_mel(samples, encoder.conv1.kernel.shape[1], loudness), memory)
 
 
 def _teach(

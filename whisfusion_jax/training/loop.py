@@ -1,4 +1,4 @@
-"""The training loop: encode once, then step, report, save."""
+"""The training loop: step, report, save."""
 
 import dataclasses
 import json
@@ -20,7 +20,8 @@ from tensorboardX import SummaryWriter
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import DenoiserConfig, OptimizerConfig, PhaseConfig, TrainConfig
 from whisfusion_jax.data.batches import Plan, batches
-from whisfusion_jax.data.encoded import Encoded, encode_examples
+from whisfusion_jax.data.encoded import Encoded, Examples, encode_examples
+from whisfusion_jax.data.live import Live
 from whisfusion_jax.data.sources import Augmented, Joined, Prepared, Source, Together, Wordless
 from whisfusion_jax.diffusion.corruption import Ahead, Corruption, Mixed, Uniform, high_mask
 from whisfusion_jax.diffusion.objective import Objective
@@ -69,19 +70,18 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
     """
     bundle = Bundle.open(find_bundle(config.bundle, whole=True))
     shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
-    encoded = _encoded(config, bundle, progress)
+    examples = _examples(config, bundle, progress)
     sizes = denoiser_config(config, bundle, shortlist)
     learned = config.learned or (LEARNED if sizes.warm else (".*",))
     parts, parameters = split(_initial(config, sizes, bundle, shortlist), learned)
     optimizer = make_optimizer(config.optimizer, config.steps)
-    plan = Plan(encoded, config.steps, config.positions, config.canvases, config.seed)
+    plan = Plan(examples, config.steps, config.positions, config.canvases, config.seed)
     checkpoints = Checkpoints(config.work / "checkpoints")
     state, iterator = checkpoints.restore(
         start(parameters, optimizer), iter(batches(plan, shortlist))
     )
     memory = bundle.load_memory()
     assert memory is not None  # encoding has needed it
-    prompt = shortlist.from_whisper(bundle.tokenizer.prompt(None))
     log = Log(config.work / "log.jsonl", progress, config.steps)
     # Counted here: reading the state's own number would wait for the step.
     done, end = int(state.step), 0
@@ -90,7 +90,7 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
         until = min(end, config.stop_at or end)
         if done >= until:
             continue
-        step = make_step(parts, memory, prompt, optimizer, step_settings(config, phase))
+        step = make_step(parts, memory, optimizer, step_settings(config, phase))
         while done < until:
             batch = next(iterator)
             state, metrics = step(state, batch)
@@ -207,14 +207,18 @@ def _lines(paths: Iterable[Path]) -> list[str]:
         raise WhisfusionError(f"{error.filename}: {error.strerror}") from None
 
 
-def _encoded(config: TrainConfig, bundle: Bundle, progress: Progress) -> Encoded:
+def _examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Examples:
     folder = config.work / "encoded"
-    if folder.is_dir():
+    if config.keep_states and folder.is_dir():
         return Encoded(folder)
+    source = training_source(config)
+    doing = "encoding" if config.keep_states else "reading"
     track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: progress.track(  # noqa: E731
-        numbers, description="encoding"
+        numbers, description=doing
     )
-    return encode_examples(training_source(config), bundle, folder, track)
+    if config.keep_states:
+        return encode_examples(source, bundle, folder, track)
+    return Live(source, bundle, track)
 
 
 def training_source(config: TrainConfig) -> Source:

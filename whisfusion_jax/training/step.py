@@ -86,17 +86,15 @@ class StepSettings:
 def make_step(
     parts: Split,
     memory: PaddingMemory,
-    prompt: Sequence[int],
     optimizer: optax.GradientTransformation,
     settings: StepSettings,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Compile the step; the old state's memory is used again for the new one."""
     graph = parts.graph
     compiled = jax.jit(partial(_step, graph, optimizer, settings), donate_argnames="state")
-    fixed = jnp.array(prompt, jnp.int32)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        return compiled(parts.frozen, memory, fixed, state=state, batch=batch)
+        return compiled(parts.frozen, memory, state=state, batch=batch)
 
     return step
 
@@ -107,7 +105,6 @@ def _step(
     settings: StepSettings,
     frozen: nnx.State,
     memory: PaddingMemory,
-    prompt: jax.Array,
     state: TrainState,
     batch: Batch,
 ) -> tuple[TrainState, Metrics]:
@@ -116,7 +113,7 @@ def _step(
 
     def objective(learned: nnx.State) -> tuple[jax.Array, Metrics]:
         denoiser = nnx.merge(graph, learned, frozen)
-        return denoising_loss(denoiser, audio, prompt, batch, key, settings)
+        return denoising_loss(denoiser, audio, batch, key, settings)
 
     (value, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.learned)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.learned)
@@ -131,7 +128,6 @@ def _step(
 def denoising_loss(
     denoiser: Denoiser,
     audio: AudioStates,
-    prompt: jax.Array,
     batch: Batch,
     key: jax.Array,
     settings: StepSettings,
@@ -146,8 +142,7 @@ def denoising_loss(
     chosen = choose(choosing, masked, lengths, settings.objective)
     mask = masked.mask.reshape(audios, canvases, n)
     canvas = jnp.where(mask, denoiser.mask_token, tokens[:, None])
-    prompts = jnp.broadcast_to(prompt, (audios, len(prompt)))
-    hidden = denoiser(prompts, canvas, denoiser.cross_cache(audio))
+    hidden = denoiser(jnp.asarray(batch.prompt), canvas, denoiser.cross_cache(audio))
     # The output layer costs as much as several others: at the chosen positions alone.
     logits = denoiser.logits(hidden.reshape(-1, hidden.shape[-1])[chosen.index])
     return loss(logits, chosen, targets, canvases, settings.objective)
