@@ -1,9 +1,10 @@
-"""`transcribe` on short real clips, warm, beside faster-whisper on the same weights.
+"""`transcribe` on short real clips, warm, by both decoders, beside faster-whisper.
 
 python -m benchmarks.transcription --manifest SET/manifest.jsonl --bundle tiny.en
 """
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import tyro
@@ -17,21 +18,23 @@ from benchmarks.common import (
     open_bundle,
     timing_table,
 )
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.transcription.transcriber import Transcriber
 
 
 def main(
     manifest: Path = SAMPLES,
     bundle: str = "tiny.en",
-    shortest: float = 3,
-    longest: float = 8,
-    count: int = 20,
+    shortest: float = 5,
+    longest: float = 10,
+    count: int = 10,
 ) -> None:
-    """Time whole files, one after the other: reading, features, encoder, greedy decoding.
+    """Time whole files: reading, features, encoder, decoding; one by one, and in batches.
 
     Args:
         manifest: The clips.
-        bundle: A bundle's directory, or published weights by name.
+        bundle: Published weights by name; diffusion is timed if a denoiser ships for them.
         shortest: Seconds that a clip must last.
         longest: Seconds that it may last.
         count: How many clips.
@@ -43,13 +46,16 @@ def main(
     seconds = sum(len(samples) for _, samples in clips) / 16_000
     opened = open_bundle(bundle)
     language = "en"
-    ours = Transcriber(opened, language=language)
+    ours = {"ar": Transcriber(opened, decoder="ar", language=language)}
+    shipped = Bundle.open(find_bundle(bundle))
+    if shipped.config.denoiser:
+        ours["diffusion"] = Transcriber(shipped, decoder="diffusion", language=language)
 
-    def one_by_one() -> list[str]:
-        return [ours.transcribe(file).text for file in files]
+    def one_by_one(transcriber: Transcriber) -> list[str]:
+        return [transcriber.transcribe(file).text for file in files]
 
-    def batched() -> list[str]:
-        return [result.text for result in ours.transcribe_many(files)]  # type: ignore[union-attr]
+    def batched(transcriber: Transcriber) -> list[str]:
+        return [result.text for result in transcriber.transcribe_many(files)]  # type: ignore[union-attr]
 
     with tempfile.TemporaryDirectory() as folder:
         directory = str(faster_whisper_directory(opened, Path(folder)))
@@ -69,16 +75,18 @@ def main(
 
     times = alternate(
         {
-            "ours, one file at a time": one_by_one,
-            "ours, batched": batched,
-            "faster-whisper float32": lambda: faster_whisper("float32"),
-            "faster-whisper int8": lambda: faster_whisper("int8"),
+            **{f"ours, {name}, one by one": partial(one_by_one, t) for name, t in ours.items()},
+            **{f"ours, {name}, batched": partial(batched, t) for name, t in ours.items()},
+            "faster-whisper float32": partial(faster_whisper, "float32"),
+            "faster-whisper int8": partial(faster_whisper, "int8"),
         }
     )
-    title = f"{bundle}, {len(files)} clips of {shortest:g} to {longest:g} s, greedy"
-    Console().print(timing_table(title, times, "faster-whisper float32", seconds))
-    same = sum(a == b for a, b in zip(one_by_one(), faster_whisper("float32"), strict=True))
-    print(f"same text as faster-whisper float32: {same} of {len(files)}")
+    title = f"{bundle}, {len(files)} clips of {shortest:g} to {longest:g} s"
+    Console().print(timing_table(title, times, "ours, ar, batched", seconds))
+    Console().print(timing_table(title, times, "ours, ar, one by one", seconds))
+    for name, transcriber in ours.items():
+        results = [transcriber.transcribe(file) for file in files]
+        print(f"{name}: {sum(result.steps for result in results) / len(results):.1f} mean steps")
 
 
 if __name__ == "__main__":
