@@ -15,6 +15,7 @@ from rich.console import Console
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import keep_compiled_programs, progress_bar, run
 from whisfusion_jax.data.sources import Prepared, Wordless
+from whisfusion_jax.decoding.denoising import DenoisingSettings
 from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.manifest import Utterance, read_manifest
@@ -37,6 +38,7 @@ def evaluate(
     steps: int | None = None,
     candidates: int = 1,
     temperature: float = 0.0,
+    revise: float = DenoisingSettings.revise,
     beams: int = 1,
     batch_size: int = 8,
     curve: Path | None = None,
@@ -58,6 +60,7 @@ def evaluate(
         steps: The most steps that diffusion takes.
         candidates: Texts that diffusion writes for each window, of which one wins.
         temperature: By which candidates but the first are sampled.
+        revise: How readily diffusion takes back what it wrote too early, from 0 to 1.
         beams: Texts that ar keeps at each step; 1 takes the likeliest token.
         batch_size: The most windows that are recognised at once.
         curve: Measure errors against steps over many rules, and draw them here (.png, .svg).
@@ -70,7 +73,7 @@ def evaluate(
     def transcriber(rule: UnmaskingRule) -> Transcriber:
         return Transcriber(
             opened, decoder=decoder, language=language, rule=rule, candidates=candidates,
-            temperature=temperature, beams=beams, batch_size=batch_size,
+            temperature=temperature, revise=revise, beams=beams, batch_size=batch_size,
         )  # fmt: skip
 
     chosen = rule_of(rule, steps)

@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from whisfusion_jax.bundle import Bundle, parameter_shapes, write_bundle
-from whisfusion_jax.config import BundleConfig, TokenRules, WhisperConfig
-from whisfusion_jax.models.denoiser import Denoiser
+from whisfusion_jax.config import BundleConfig, DenoiserConfig, TokenRules, WhisperConfig
+from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
 from whisfusion_jax.storage import Tensor
+from whisfusion_jax.text.shortlist import Shortlist
+from whisfusion_jax.training.export import export_bundle
 
 SPECIAL = (
     "<|endoftext|>",
@@ -76,6 +79,14 @@ def with_random_adapters(denoiser: Denoiser) -> Denoiser:
             draws = jax.random.normal(jax.random.key(number), variable.shape)
             variable.set_value(0.1 * draws)
     return model
+
+
+def random_denoising_bundle(whisper: Bundle, path: Path) -> Bundle:
+    """A bundle with an encoder and a warm denoiser that knows nothing."""
+    shortlist = Shortlist.of_texts([], whisper.tokenizer)
+    config = DenoiserConfig.of_whisper(whisper.config.model, len(shortlist), rank=4)
+    warm = warm_denoiser(whisper.load_decoder(), config, jnp.asarray(shortlist.tokens))
+    return export_bundle(whisper, with_random_adapters(warm), config, shortlist, path)
 
 
 def speechlike(seconds: float, seed: int = 0, rate: int = 16_000) -> np.ndarray:

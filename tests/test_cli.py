@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.audio.media import tone, write
-from tests.support import random_bundle, speechlike
+from tests.support import random_bundle, random_denoising_bundle, speechlike
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import main
 from whisfusion_jax.conversion.memory import add_memory
@@ -63,6 +63,23 @@ def test_json_has_file_times_and_tokens(run, clips: list[str], bundle: str) -> N
     assert rows[0]["segments"][0]["tokens"]
 
 
+def test_diffusion_from_the_command_line(
+    run, clips: list[str], bundle: str, tmp_path: Path
+) -> None:
+    made = random_denoising_bundle(Bundle.open(bundle), tmp_path / "denoising")
+    command = ("transcribe", clips[0], "--bundle", str(made.path), "--format", "json")
+    code, out, err = run(*command, "--steps", "3", "--rule", "top_n", "--seed", "4")
+    assert code == 0
+    assert "3 steps" in err
+    (segment,) = json.loads(out)["segments"]
+    assert segment["steps"] == 3
+    assert len(segment["confidences"]) == len(segment["fixed_at"]) == len(segment["tokens"])
+    assert max(segment["fixed_at"]) <= 3
+    code, _, err = run(*command, "--decoder", "ar")
+    assert code == 2
+    assert "has no decoder of Whisper's" in err
+
+
 def test_bad_files_are_named_and_the_rest_is_written(
     run, clips: list[str], bundle: str, tmp_path: Path
 ) -> None:
@@ -87,6 +104,8 @@ def test_bad_files_are_named_and_the_rest_is_written(
         (["a/x.wav", "b/x.mp3", "--output-dir", "out"], "would both be written to out/x.txt"),
         (["a.wav", "--bundle", "nowhere"], "nowhere: no bundle directory, and no published"),
         (["a.wav", "--beams", "0"], "at least 1"),
+        (["a.wav", "--steps", "0"], "0 steps: at least 1"),
+        (["a.wav", "--decoder", "diffusion"], "has no denoiser"),
         (["a.wav", "--language", "de"], "English only"),
     ],
 )

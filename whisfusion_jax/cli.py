@@ -18,6 +18,7 @@ from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MemoryConfig
 from whisfusion_jax.conversion.memory import add_memory
+from whisfusion_jax.decoding.denoising import DenoisingSettings
 from whisfusion_jax.decoding.unmasking import RuleName, rule_of
 from whisfusion_jax.decoding.winner import Winner
 from whisfusion_jax.errors import WhisfusionError
@@ -45,6 +46,7 @@ def transcribe(
     steps: int | None = None,
     candidates: int = 1,
     temperature: float = 0.0,
+    revise: float = DenoisingSettings.revise,
     winner: Winner = "mbr",
     seed: int = 0,
     beams: int = 1,
@@ -68,6 +70,8 @@ def transcribe(
         steps: The most steps that diffusion takes.
         candidates: Texts that diffusion writes for each window, of which one wins.
         temperature: By which candidates but the first are sampled.
+        revise: Take back a token that diffusion wrote too early, if Whisper gives it less than this
+            share of the likeliest token's probability. 0 never, 1 always.
         winner: The candidate nearest to the others, or the surest.
         seed: Of all that is drawn.
         beams: Texts that ar keeps at each step; 1 takes the likeliest token.
@@ -85,6 +89,7 @@ def transcribe(
         rule=rule_of(rule, steps),
         candidates=candidates,
         temperature=temperature,
+        revise=revise,
         winner=winner,
         seed=seed,
         batch_size=batch_size,

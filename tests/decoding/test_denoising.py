@@ -26,10 +26,14 @@ RULES = (TopN(4), TopN(4, "cosine"), Threshold(0.05), RandomRemask(), PositionBi
 
 
 @pytest.fixture(scope="module")
-def denoiser(tiny_whisper: Whisper) -> Denoiser:
+def untrained(tiny_whisper: Whisper) -> Denoiser:
     config = DenoiserConfig.of_whisper(TINY, rank=4)
-    warm = warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
-    return with_random_adapters(warm)
+    return warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
+
+
+@pytest.fixture(scope="module")
+def denoiser(untrained: Denoiser) -> Denoiser:
+    return with_random_adapters(untrained)
 
 
 def run(
@@ -130,6 +134,20 @@ def test_candidates_of_stretches_differ_and_keep_to_themselves(denoiser: Denoise
     alone = run_by_stretches(denoiser, Threshold(0.5), [5], **options)
     np.testing.assert_array_equal(together.tokens[1], alone.tokens[0])
     assert len({tuple(row) for row in np.asarray(alone.tokens[0]).tolist()}) == 3
+
+
+def test_what_whisper_would_not_say_is_revised(untrained: Denoiser) -> None:
+    rows = [0, 1, 2, 3, 4, 5]
+    greedy = run_by_stretches(untrained, PositionBiased(0.0, bias=100.0), rows, stretch=4)
+    ahead = PositionBiased(9.0, bias=100.0)
+    loose = run_by_stretches(untrained, ahead, rows, stretch=6)
+    strict = run_by_stretches(untrained, ahead, rows, stretch=6, revise=1.0)
+    assert (loose.tokens != greedy.tokens).any()
+    # the last step's tokens are not looked at again
+    checked = strict.fixed_at < strict.steps[..., None]
+    assert (strict.steps > 2).all()
+    np.testing.assert_array_equal(strict.tokens[checked], greedy.tokens[checked])
+    assert strict.steps.mean() < greedy.steps.mean()
 
 
 def test_a_stricter_threshold_takes_more_steps(denoiser: Denoiser) -> None:

@@ -9,12 +9,13 @@ import pytest
 from tests.audio.bad_files import write_bad_files
 from tests.audio.media import tone, write
 from tests.conftest import SAMPLES
-from tests.support import random_bundle, speechlike
+from tests.support import random_bundle, random_denoising_bundle, speechlike
 from whisfusion_jax import Transcriber, Transcript
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MemoryConfig
 from whisfusion_jax.conversion.memory import add_memory
-from whisfusion_jax.errors import AudioError, WhisfusionError
+from whisfusion_jax.decoding.unmasking import Threshold
+from whisfusion_jax.errors import AudioError, BundleError, WhisfusionError
 
 CLIPS = [speechlike(seconds, seed) for seed, seconds in enumerate((2, 7, 1.2, 12, 3, 5.4, 0.3))]
 
@@ -31,18 +32,39 @@ def transcriber(with_memory: Bundle) -> Transcriber:
     return Transcriber(with_memory, batch_size=4)
 
 
+@pytest.fixture(scope="module")
+def denoising(with_memory: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    path = tmp_path_factory.mktemp("bundles") / "denoising"
+    return random_denoising_bundle(with_memory, path)
+
+
+@pytest.fixture(scope="module")
+def by_diffusion(denoising: Bundle) -> Transcriber:
+    # A rule that drives a random model through many steps.
+    return Transcriber(denoising, batch_size=4, language="en", rule=Threshold(0.3))
+
+
+either = pytest.mark.parametrize("name", ["transcriber", "by_diffusion"])
+
+
 def texts(results: object) -> list[str]:
     return [result.text for result in results]  # type: ignore[attr-defined]
 
 
-def test_what_shares_a_batch_does_not_matter(transcriber: Transcriber) -> None:
+@either
+def test_what_shares_a_batch_does_not_matter(name: str, request: pytest.FixtureRequest) -> None:
+    transcriber = request.getfixturevalue(name)
     alone = [transcriber.transcribe(clip).text for clip in CLIPS]
     assert len(set(alone)) > 1
     assert texts(transcriber.transcribe_many(CLIPS)) == alone
     assert texts(transcriber.transcribe_many(CLIPS[::-1])) == alone[::-1]
 
 
-def test_a_second_batch_of_the_same_shape_compiles_nothing(transcriber: Transcriber) -> None:
+@either
+def test_a_second_batch_of_the_same_shape_compiles_nothing(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    transcriber = request.getfixturevalue(name)
     list(transcriber.transcribe_many(CLIPS))
     before = transcriber.recogniser.compile_seconds
     compiled: list[str] = []
@@ -79,11 +101,44 @@ def test_long_recordings_are_cut_into_windows(transcriber: Transcriber) -> None:
     assert result.text == " ".join(s.text for s in result.segments if s.text)
 
 
-def test_a_result_says_how_sure_it_is(transcriber: Transcriber) -> None:
+@either
+def test_a_result_says_how_sure_it_is_and_when(name: str, request: pytest.FixtureRequest) -> None:
+    transcriber = request.getfixturevalue(name)
     (segment,) = transcriber.transcribe(CLIPS[0]).segments
     assert segment.avg_logprob < 0
-    assert 0 <= segment.no_speech_prob <= 1
     assert all(token < 256 for token in segment.tokens)
+    assert len(segment.tokens) == len(segment.confidences) == len(segment.fixed_at)
+    assert all(0 < confidence <= 1 for confidence in segment.confidences)
+    assert all(1 <= step <= segment.steps for step in segment.fixed_at)
+    assert " ".join(word.text for word in segment.words).split() == segment.text.split()
+    if name == "transcriber":
+        assert segment.no_speech_prob is not None
+        assert 0 <= segment.no_speech_prob <= 1
+        assert segment.fixed_at == tuple(range(1, len(segment.tokens) + 1))
+    else:
+        assert segment.no_speech_prob is None
+        assert segment.steps < len(segment.tokens)
+
+
+def test_the_seed_decides_what_candidates_say(denoising: Bundle) -> None:
+    def texts_with(seed: int) -> list[str]:
+        transcriber = Transcriber(
+            denoising, language="en", candidates=3, temperature=2.0, winner="confidence", seed=seed,
+            rule=Threshold(0.3),
+        )  # fmt: skip
+        return [transcriber.transcribe(clip).text for clip in CLIPS[:3]]
+
+    first = texts_with(1)
+    assert texts_with(1) == first
+    assert texts_with(2) != first
+
+
+def test_decoders_that_are_not_there_are_named(with_memory: Bundle, denoising: Bundle) -> None:
+    with pytest.raises(BundleError, match="has no denoiser"):
+        Transcriber(with_memory, decoder="diffusion")
+    with pytest.raises(BundleError, match="has no decoder of Whisper's"):
+        Transcriber(denoising, decoder="ar")
+    assert Transcriber(denoising).bundle is denoising
 
 
 def test_forty_bad_files_are_named_and_the_good_ones_transcribed(

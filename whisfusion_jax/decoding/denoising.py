@@ -30,12 +30,18 @@ class DenoisingSettings:
     """Canvases for each utterance (Parallel Diffusion Decoding)."""
     temperature: float = 0.0
     """Of the sampling by which candidates but the first differ; 0 takes the likeliest."""
+    revise: float = 0.0
+    """Decoding by stretches only: a token that was written ahead of a mask is replaced, and what
+    follows it masked again, if Whisper gives it less than this share of its likeliest token's
+    probability once all before it is known. 0 never does."""
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
             raise WhisfusionError(f"{self.candidates} candidates: at least 1 is needed")
         if self.temperature < 0:
             raise WhisfusionError(f"temperature {self.temperature} is below 0")
+        if not 0 <= self.revise <= 1:
+            raise WhisfusionError(f"revise {self.revise} is not between 0 and 1")
 
 
 @jax.tree_util.register_dataclass
@@ -170,6 +176,13 @@ def step_keys(keys: jax.Array, step: jax.Array) -> jax.Array:
     return jnp.moveaxis(draws(keys), -1, 0)
 
 
+def allowed(logits: jax.Array, settings: DenoisingSettings) -> jax.Array:
+    """Logits [..., vocabulary] with those that are never written at minus infinity."""
+    banned = np.zeros(logits.shape[-1], bool)
+    banned[list(settings.suppress)] = True
+    return jnp.where(banned, -jnp.inf, logits)
+
+
 def predict(
     logits: jax.Array, keys: jax.Array, settings: DenoisingSettings
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -182,9 +195,7 @@ def predict(
     Returns:
         each [batch, candidates, n].
     """
-    banned = np.zeros(logits.shape[-1], bool)
-    banned[list(settings.suppress)] = True
-    logits = jnp.where(banned, -jnp.inf, logits)
+    logits = allowed(logits, settings)
     logprobs = jax.nn.log_softmax(logits)
     entropy = -jnp.where(logprobs > -jnp.inf, jnp.exp(logprobs) * logprobs, 0.0).sum(-1)
     token = logits.argmax(-1)

@@ -6,6 +6,7 @@ step asks for a stretch that moves along. On a warm denoiser that is the same as
 with the far positions left masked (`Denoiser.stretch`), at a fraction of the cost.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from whisfusion_jax.decoding.denoising import (
     Denoised,
     DenoisingSettings,
+    allowed,
     candidate_keys,
     predict,
     step_keys,
@@ -111,8 +113,9 @@ def _step(
     hidden, cache = denoiser.stretch(
         tokens, state.start, stretch, behind_canvas, cross, state.cache
     )
+    logits = denoiser.logits(hidden)
     sampling, ruling = step_keys(keys, state.step)
-    token, confidence, entropy = predict(denoiser.logits(hidden), sampling, settings)
+    token, confidence, entropy = predict(logits, sampling, settings)
 
     # Output i is for the position at[i], one ahead.
     at = state.start[..., None] + 1 + jnp.arange(stretch)
@@ -130,9 +133,20 @@ def _step(
         keys=ruling.ravel(),
     )
     fixed = asked & ~settings.rule.remask(state.step, written).reshape(asked.shape)
+    revised = jnp.full(state.start.shape, inside.shape[-1])
+    if settings.revise:
+        wrong = _doubted(logits, jnp.take_along_axis(before.tokens, at, axis=-1), settings)
+        # What the last step wrote ahead of its first mask, now that all before it is known.
+        wrong &= (jnp.arange(stretch) > 0) & (at < frontier[..., None])
+        first = jnp.where(wrong.any(-1), wrong.argmax(-1), stretch)
+        revised = jnp.where(wrong.any(-1), state.start + 1 + first, revised)
+        fixed = jnp.where(
+            first[..., None] < stretch, jnp.arange(stretch) == first[..., None], fixed
+        )
 
     # From stretches to canvases.
-    source = jnp.arange(inside.shape[-1]) - at[..., :1]
+    where = jnp.arange(inside.shape[-1])
+    source = where - at[..., :1]
     reached = (source >= 0) & (source < stretch)
     source = jnp.clip(source, 0, stretch - 1)
     fixed = jnp.take_along_axis(fixed, source, axis=-1) & reached
@@ -140,7 +154,8 @@ def _step(
     def update(old: jax.Array, new: jax.Array) -> jax.Array:
         return jnp.where(fixed, jnp.take_along_axis(new, source, axis=-1), old)
 
-    tokens, masked = update(before.tokens, token), state.masked & ~fixed
+    masked = (state.masked | (inside & (where > revised[..., None]))) & ~fixed
+    tokens = update(before.tokens, token)
     # Behind an end token that stands, nothing is left to ask.
     stands = (tokens == end) & inside & ~masked
     behind = jnp.cumsum(stands, -1) - stands > 0
@@ -154,6 +169,13 @@ def _step(
             steps=before.steps + state.masked.any(-1),
         ),
         # What was known before the first mask has been read as known.
-        start=frontier - 1,
+        start=jnp.minimum(frontier, revised) - 1,
         cache=cache,
     )
+
+
+def _doubted(logits: jax.Array, tokens: jax.Array, settings: DenoisingSettings) -> jax.Array:
+    """Where a token is much less likely than the likeliest: logits [..., vocabulary]."""
+    best = allowed(logits, settings).max(-1)
+    own = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+    return own - best < math.log(settings.revise)

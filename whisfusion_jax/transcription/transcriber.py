@@ -68,6 +68,7 @@ class Transcriber:
         rule: UnmaskingRule | None = None,
         candidates: int = 1,
         temperature: float = 0.0,
+        revise: float = DenoisingSettings.revise,
         winner: Winner = "mbr",
         seed: int = 0,
         batch_size: int = 8,
@@ -85,6 +86,7 @@ class Transcriber:
             rule: which tokens diffusion keeps at each step; None for the default.
             candidates: texts that diffusion writes for each window, one of which wins.
             temperature: by which the candidates but the first are sampled.
+            revise: how readily diffusion takes back what it wrote too early (`DenoisingSettings`).
             winner: how it is chosen (`decoding/winner.py`).
             seed: of all that diffusion draws; the same seed gives the same text, whatever else is
                 transcribed.
@@ -131,6 +133,7 @@ class Transcriber:
                 rule or rule_of("threshold"),
                 candidates,
                 temperature,
+                revise,
             )
             loaded = denoiser, Diffusion(settings)
         self.recogniser = Recogniser(
