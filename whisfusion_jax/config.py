@@ -255,8 +255,8 @@ class TrainConfig:
     keep_states: bool = True
     """Encode every example once and keep its states on disk, so that epochs cost the decoder
     alone; else encode each batch again, without a teacher."""
-    teacher: float = 0.5
-    """Share of the target that is Whisper's own distribution."""
+    teacher: float = 1.0
+    """Share of the target that is Whisper's own distribution where it is sure of the text."""
     inverse_ratio: bool = False
     """Weigh rows by one over their mask ratio."""
     save_every: int = 200

@@ -78,9 +78,8 @@ def denoise_by_stretches(
         start=jnp.zeros(rows, jnp.int32),
         cache=denoiser.empty_cache(batch * settings.candidates, positions),
     )
-    step = partial(
-        _step, denoiser, cross, inside, candidate_keys(keys, settings.candidates), stretch, settings
-    )
+    own = candidate_keys(keys, settings.candidates)
+    step = partial(_step, denoiser, cross, inside, own, first, stretch, settings)
 
     def unfinished(state: _State) -> jax.Array:
         return (state.step < settings.rule.steps) & state.masked.any()
@@ -97,6 +96,7 @@ def _step(
     cross: CrossCache,
     inside: jax.Array,
     keys: jax.Array,
+    prompt: int,
     stretch: int,
     settings: DenoisingSettings,
     state: _State,
@@ -104,6 +104,7 @@ def _step(
     """One pass over each row's stretch and one unmasking.
 
     Args:
+        prompt: positions of the prompt.
         inside: [batch, candidates, positions]: True on the canvas.
         keys: [batch, candidates].
     """
@@ -111,7 +112,7 @@ def _step(
     tokens = jnp.where(state.masked, denoiser.mask_token, before.tokens)
     behind_canvas = inside.shape[-1] - stretch
     hidden, cache = denoiser.stretch(
-        tokens, state.start, stretch, behind_canvas, cross, state.cache
+        tokens, state.start, stretch, prompt, behind_canvas, cross, state.cache
     )
     logits = denoiser.logits(hidden)
     sampling, ruling = step_keys(keys, state.step)

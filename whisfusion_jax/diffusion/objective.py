@@ -40,7 +40,8 @@ class Objective:
     """Weight of end tokens behind the first. So that they cost less, too, this share of them is
     drawn and the others are left out."""
     teacher: float = 0.0
-    """Share of the target that is the teacher's distribution rather than the text's token."""
+    """Share of the target that is the teacher's distribution rather than the text's token, where
+    the teacher is sure of that token; where it is less sure it teaches less."""
     buffer: float = 0.6
     """Room for masked positions, as a share of all: the output layer is computed at these alone.
     What doesn't fit is left out."""
@@ -101,11 +102,12 @@ def loss(
     each = -likelihood
     if objective.teacher and targets.teacher_tokens is not None:
         assert targets.teacher_probs is not None
+        names = jnp.asarray(targets.teacher_tokens)[at]
         probs = jnp.asarray(targets.teacher_probs)[at]
         total = probs.sum(-1)
-        scores = _pick(logits, jnp.asarray(targets.teacher_tokens)[at])
+        scores = _pick(logits, names)
         taught = normaliser - (probs * scores).sum(-1) / jnp.maximum(total, 1e-6)
-        share = jnp.where(total > 0, objective.teacher, 0.0)
+        share = objective.teacher * (probs * (names == truth[:, None])).sum(-1)
         each = (1 - share) * each + share * taught
     weight = chosen.weight
     mean = (weight * each).sum() / jnp.maximum(weight.sum(), 1e-6)

@@ -1,10 +1,10 @@
 """The masked-diffusion decoder: a canvas with masked tokens to what stands under the masks.
 
 Two kinds of one module tree. *Warm*: Whisper's decoder with all its weights, its outputs still one
-ahead of its inputs. Positions that are asked, those that are masked or whose output names a masked
-token, look both ways and have low-rank adapters on every layer; these alone are trained. All other
-positions are Whisper's own. *From scratch*: Whisfusion's Transformer (RMSNorm, rotary positions,
-SwiGLU, tied embeddings), every position seeing all others.
+ahead of its inputs. Masked positions, and the prompt's end, have low-rank adapters on every layer;
+these alone are trained. Positions whose output names a masked token look both ways, all others back
+only, as Whisper's do. *From scratch*: Whisfusion's Transformer (RMSNorm, rotary positions, SwiGLU,
+tied embeddings), every position seeing all others.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ never saw these; each head learns how much they are worth."""
 class _View:
     """What n queries of each canvas are, and where they look."""
 
-    asked: jax.Array
+    adapted: jax.Array
     """[batch, canvases, n, 1]: True where adapters count."""
     sight: jax.Array | None
     """[batch * canvases, 1, n, positions]: True where a query may look; None is everywhere."""
@@ -92,7 +92,7 @@ class DenoiserBlock(nnx.Module):
                 features], with those before the queries right, and where the queries start.
         """
         batch, canvases, n, _ = x.shape
-        rows, adapted = (a.reshape(batch * canvases, n, -1) for a in (x, view.asked))
+        rows, adapted = (a.reshape(batch * canvases, n, -1) for a in (x, view.adapted))
         normed = self.attention_norm(rows)
         attended = self.attention.keys_values(normed, adapted)
         if before is not None:
@@ -100,7 +100,7 @@ class DenoiserBlock(nnx.Module):
         bias = None if view.sight is None else jnp.where(view.ahead, self.ahead[...], 0.0)
         rows = rows + self.attention(normed, attended, bias=bias, mask=view.sight, adapted=adapted)
         # An audio's canvases stand side by side as more queries: they share keys and values.
-        rows, adapted = (a.reshape(batch, canvases * n, -1) for a in (rows, view.asked))
+        rows, adapted = (a.reshape(batch, canvases * n, -1) for a in (rows, view.adapted))
         normed = self.cross_norm(rows)
         rows = rows + self.cross_attention(normed, cross, bias=cross_bias, adapted=adapted)
         normed = self.mlp_norm(rows)
@@ -160,7 +160,8 @@ class Denoiser(nnx.Module):
         masked = tokens == self.mask_token
         x = self._embed(tokens)
         if self.warm:
-            view = _view(masked, jnp.arange(tokens.shape[-1])[None, None], tokens.shape[-1])
+            at = jnp.arange(tokens.shape[-1])[None, None]
+            view = _view(masked, at, tokens.shape[-1], prompt.shape[1])
             x = x + self.positions[: tokens.shape[-1]]
         else:
             view = _View(masked[..., None], None, masked)
@@ -182,6 +183,7 @@ class Denoiser(nnx.Module):
         tokens: jax.Array,
         start: jax.Array,
         size: int,
+        prompt: int,
         end: int,
         cross: CrossCache,
         cache: Cache,
@@ -195,6 +197,7 @@ class Denoiser(nnx.Module):
             tokens: [batch, canvases, positions] int32: prompt and canvas, and any behind `end`.
             start: [batch, canvases] int32: each stretch's first position.
             size: positions of a stretch; must fit behind every start.
+            prompt: positions of the prompt.
             end: positions of prompt and canvas.
 
         Returns:
@@ -203,7 +206,7 @@ class Denoiser(nnx.Module):
         """
         at = start[..., None] + jnp.arange(size)
         limit = jnp.minimum(start + size, end)[..., None]
-        view = _view(tokens == self.mask_token, at, limit)
+        view = _view(tokens == self.mask_token, at, limit, prompt)
         x = self._embed(jnp.take_along_axis(tokens, at, axis=-1)) + self.positions[at]
         written = []
         for block, audio, before in zip(self.blocks, cross.layers, cache, strict=True):
@@ -221,26 +224,34 @@ class Denoiser(nnx.Module):
         return jnp.matmul(hidden, self.embedding[...].T, preferred_element_type=jnp.float32)
 
 
-def _view(masked: jax.Array, at: jax.Array, limit: jax.Array | int) -> _View:
+def _view(masked: jax.Array, at: jax.Array, limit: jax.Array | int, prompt: int) -> _View:
     """How a warm denoiser's queries look: all back, and those that are asked at known tokens ahead.
 
-    So a beginning without masks is read as Whisper reads it and never changes. A mask ahead holds
-    nothing to see; as none is seen, a canvas's length changes no text.
+    A position is asked if it or the next one, which its output names, is masked. So a beginning
+    without masks is read as Whisper reads it and never changes, and Whisper itself names the first
+    mask behind it. But a text's first token is named by the prompt's end with its adapters: there
+    training can mend what Whisper mishears. A mask ahead holds nothing to see; as none is seen, a
+    canvas's length changes no text.
 
     Args:
         masked: [batch, canvases, positions].
         at: [batch, canvases, n]: the queries' positions; 1 for a dimension where all are alike.
         limit: positions from here on are not there.
+        prompt: positions of the prompt.
     """
     at = jnp.broadcast_to(at, (*masked.shape[:2], at.shape[-1]))
     keys = jnp.arange(masked.shape[-1])
-    asked = masked | jnp.pad(masked[..., 1:], ((0, 0), (0, 0), (0, 1)))
-    asked = jnp.take_along_axis(asked, at, axis=-1)[..., None]
+    next_masked = jnp.pad(masked[..., 1:], ((0, 0), (0, 0), (0, 1)))
+    adapted = masked | (next_masked & (keys == prompt - 1))
+    asked, adapted = (
+        jnp.take_along_axis(each, at, axis=-1)[..., None]
+        for each in (masked | next_masked, adapted)
+    )
     ahead = keys > at[..., None]
     known = ~masked & (keys < limit)
     sight = ~ahead | (asked & known[..., None, :])
     by_row = (-1, 1, *sight.shape[2:])
-    return _View(asked, sight.reshape(by_row), ahead.reshape(by_row))
+    return _View(adapted, sight.reshape(by_row), ahead.reshape(by_row))
 
 
 def warm_denoiser(
