@@ -116,34 +116,20 @@ class Report:
         summary = self.summary
         low, high = summary["wer_interval"]
         table = Table(title=f"{summary['utterances']} utterances, {summary['hours']:.2f} h")
-        for column in (
-            "",
-            "WER %",
-            "95 % interval",
-            "CER %",
-            "S",
-            "D",
-            "I",
-            "words",
-            "steps",
-            "RTFx",
-        ):
+        for column in ("", "WER %", "95 % interval", "CER %", "S/D/I", "words", "steps", "RTFx"):
             table.add_column(column, justify="right" if column else "left")
-        counts = [str(summary[k]) for k in ("substitutions", "deletions", "insertions", "words")]
+        groups = [
+            (f"{title} {name}", row, "")
+            for title, key in _GROUPS.items()
+            for name, row in _rates(self.results, key).items()
+        ]
         interval = f"{100 * low:.2f} to {100 * high:.2f}"
-        table.add_row(
-            "all", f"{100 * summary['wer']:.2f}", interval, f"{100 * summary['cer']:.2f}",
-            *counts, f"{summary['steps']:.2f}", f"{summary['rtfx']:.1f}",
-        )  # fmt: skip
-        for title, key in _GROUPS.items():
-            for name, row in _rates(self.results, key).items():
-                counts = [
-                    str(row[k]) for k in ("substitutions", "deletions", "insertions", "words")
-                ]
-                table.add_row(
-                    f"{title} {name}", f"{100 * row['wer']:.2f}", "", f"{100 * row['cer']:.2f}",
-                    *counts, f"{row['steps']:.2f}", f"{row['rtfx']:.1f}",
-                )  # fmt: skip
+        for name, row, between in [("all", summary, interval), *groups]:
+            edits = "/".join(str(row[k]) for k in ("substitutions", "deletions", "insertions"))
+            table.add_row(
+                name, f"{100 * row['wer']:.2f}", between, f"{100 * row['cer']:.2f}", edits,
+                str(row["words"]), f"{row['steps']:.2f}", f"{row['rtfx']:.1f}",
+            )  # fmt: skip
         console.print(table)
         if summary["auroc"] is not None:
             console.print(
