@@ -86,14 +86,19 @@ def save_tensors(path: epath.Path, tensors: Mapping[str, Tensor], packed: bool =
         packed: into few files, where each tensor has a directory otherwise.
     """
     registry = ocp.type_handlers.create_type_handler_registry((Tensor, _OneByOne()))
+    # Each write of one tensor by itself would leave an index of all behind in the packed form.
+    tree = {name: t.load() if packed else t for name, t in tensors.items()}
     # Orbax warns that it has no jax.Array to write and no OCDBT files to merge.
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        # OCDBT's packed form is merged, and so held in memory, at the end.
-        handler = ocp.PyTreeCheckpointHandler(use_ocdbt=packed, type_handler_registry=registry)
+        handler = (
+            ocp.PyTreeCheckpointHandler(use_ocdbt=True)
+            if packed
+            else ocp.PyTreeCheckpointHandler(use_ocdbt=False, type_handler_registry=registry)
+        )
         with ocp.Checkpointer(handler) as checkpointer:
-            checkpointer.save(path, args=ocp.args.PyTreeSave(dict(tensors)))
+            checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
     finally:
         logging.set_verbosity(verbosity)
 
