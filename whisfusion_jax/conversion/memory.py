@@ -35,7 +35,7 @@ def add_memory(
     clips = np.stack([pad_to(samples[:longest], WINDOW_SECONDS) for samples in recordings])
     mel = log_mel(clips, bundle.config.model.mel_bins, config.loudness)
     memory = jax.jit(make_memory, static_argnames="config")(
-        bundle.load_whisper().encoder, mel, config=config
+        bundle.load_encoder(), mel, config=config
     )
     return bundle.with_memory(memory)
 

@@ -234,6 +234,6 @@ def _initial(
     config: TrainConfig, sizes: DenoiserConfig, bundle: Bundle, shortlist: Shortlist
 ) -> Denoiser:
     if sizes.warm:
-        decoder = bundle.load_whisper().decoder
+        decoder = bundle.load_decoder()
         return warm_denoiser(decoder, sizes, jnp.asarray(shortlist.tokens), config.seed)
     return Denoiser(sizes, rngs=nnx.Rngs(config.seed))
