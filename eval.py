@@ -12,35 +12,21 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.cli import keep_compiled_programs, progress_bar, run
+from whisfusion_jax.cli import Decoding, keep_compiled_programs, progress_bar, run
 from whisfusion_jax.data.sources import Prepared, Wordless
-from whisfusion_jax.decoding.denoising import DenoisingSettings
-from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.manifest import Utterance, read_manifest
 from whisfusion_jax.evaluation.report import Report, make_report
 from whisfusion_jax.evaluation.steps import draw_curve, measure_curve, print_curve
-from whisfusion_jax.hub import find_bundle
-from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.transcriber import Source, Transcriber
 
 
 def evaluate(
+    decoding: Decoding,
     manifest: Path | None = None,
     data: Path | None = None,
     split: str = "test",
     wordless: int = 0,
-    bundle: str = "tiny.en",
-    decoder: DecoderName | None = None,
-    language: str | None = None,
-    rule: RuleName = "threshold",
-    steps: int | None = None,
-    candidates: int = 1,
-    temperature: float = 0.0,
-    revise: float = DenoisingSettings.revise,
-    beams: int = 1,
-    batch_size: int = 8,
     curve: Path | None = None,
     json: Path | None = None,
     worst: int = 10,
@@ -53,43 +39,22 @@ def evaluate(
         data: Instead, a directory of a prepared TFDS set with audio and text.
         split: Of that set.
         wordless: Instead, so many clips of silence, noise and tones: in how many is no text?
-        bundle: A bundle's directory, or published weights by name.
-        decoder: diffusion or ar; without it diffusion, if the bundle has a denoiser.
-        language: Spoken language; without it Whisper's decoder names it.
-        rule: Which tokens diffusion keeps at each step.
-        steps: The most steps that diffusion takes.
-        candidates: Texts that diffusion writes for each window, of which one wins.
-        temperature: By which candidates but the first are sampled.
-        revise: How readily diffusion takes back what it wrote too early, from 0 to 1.
-        beams: Texts that ar keeps at each step; 1 takes the likeliest token.
-        batch_size: The most windows that are recognised at once.
         curve: Measure errors against steps over many rules, and draw them here (.png, .svg).
         json: Write the report here as well.
         worst: How many of the worst utterances to show.
     """
     keep_compiled_programs()
-    opened = Bundle.open(find_bundle(bundle, whole=decoder == "ar"))
-
-    def transcriber(rule: UnmaskingRule) -> Transcriber:
-        return Transcriber(
-            opened, decoder=decoder, language=language, rule=rule, candidates=candidates,
-            temperature=temperature, revise=revise, beams=beams, batch_size=batch_size,
-        )  # fmt: skip
-
-    chosen = rule_of(rule, steps)
     if wordless:
-        return count_empty(transcriber(chosen), wordless)
+        return count_empty(decoding.transcriber(), wordless)
     utterances, sources = test_set(manifest, data, split)
-
-    def report_by(rule: UnmaskingRule) -> Report:
-        return score_all(transcriber(rule), utterances, sources)
-
     if curve is not None:
-        points = measure_curve(report_by)
+        points = measure_curve(
+            lambda rule: score_all(decoding.transcriber(rule), utterances, sources)
+        )
         print_curve(points, Console())
         draw_curve(points, curve)
         return 0
-    report = report_by(chosen)
+    report = score_all(decoding.transcriber(), utterances, sources)
     report.print(Console(), worst)
     if json is not None:
         aside = json.with_name(f".{json.name}.partial")

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,8 +19,7 @@ from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MemoryConfig
 from whisfusion_jax.conversion.memory import add_memory
-from whisfusion_jax.decoding.denoising import DenoisingSettings
-from whisfusion_jax.decoding.unmasking import RuleName, rule_of
+from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
 from whisfusion_jax.decoding.winner import Winner
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.transcription.decoders import DecoderName
@@ -34,23 +34,71 @@ Files = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="
 BundleName = Annotated[str, tyro.conf.arg(metavar="NAME|DIR")]
 
 
+@dataclass(frozen=True)
+class DecodingOptions:
+    """Which bundle, and how it decodes."""
+
+    bundle: BundleName = "tiny.en"
+    """A bundle's directory, or published weights by name (see `whisfusion get`)."""
+    decoder: DecoderName | None = None
+    """diffusion writes several tokens a step, ar is Whisper's own. Without it diffusion, if the
+    bundle has a denoiser."""
+    language: str | None = None
+    """Spoken language, such as de. Without it Whisper's decoder names it."""
+    rule: RuleName = "pbeb"
+    """Which tokens diffusion keeps at each step."""
+    steps: int | None = None
+    """The most steps that diffusion takes."""
+    revise: float | None = None
+    """Take back a token that diffusion wrote too early, if Whisper gives it less than this share of
+    the likeliest token's probability. 0 never, 1 always; without it the rule's own."""
+    candidates: int = 1
+    """Texts that diffusion writes for each window, of which one wins."""
+    temperature: float = 0.0
+    """By which candidates but the first are sampled."""
+    winner: Winner = "mbr"
+    """The candidate nearest to the others, or the surest."""
+    seed: int = 0
+    """Of all that is drawn."""
+    beams: int = 1
+    """Texts that ar keeps at each step; 1 takes the likeliest token."""
+    batch_size: int = 8
+    """The most windows that are recognised at once."""
+    window: float | None = None
+    """Seconds of the longest window that a recording is cut into, in a pause if there is one;
+    without it 30 for ar and 9.5 for diffusion."""
+
+    def transcriber(self, rule: UnmaskingRule | None = None) -> Transcriber:
+        """Bring the bundle, and load it.
+
+        Args:
+            rule: instead of the one that is named.
+        """
+        return Transcriber(
+            Bundle.open(hub.find_bundle(self.bundle, _say, whole=self.decoder == "ar")),
+            decoder=self.decoder,
+            language=self.language,
+            rule=rule or rule_of(self.rule, self.steps, self.revise),
+            candidates=self.candidates,
+            temperature=self.temperature,
+            winner=self.winner,
+            seed=self.seed,
+            beams=self.beams,
+            batch_size=self.batch_size,
+            window=self.window,
+            on_compile=_say,
+        )
+
+
+Decoding = Annotated[DecodingOptions, tyro.conf.OmitArgPrefixes]
+
+
 def transcribe(
     files: Files,
     /,
-    bundle: BundleName = "tiny.en",
-    decoder: DecoderName | None = None,
-    language: str | None = None,
+    decoding: Decoding,
     format: Literal["txt", "json"] = "txt",
     output_dir: Path | None = None,
-    rule: RuleName = "threshold",
-    steps: int | None = None,
-    candidates: int = 1,
-    temperature: float = 0.0,
-    revise: float = DenoisingSettings.revise,
-    winner: Winner = "mbr",
-    seed: int = 0,
-    beams: int = 1,
-    batch_size: int = 8,
 ) -> int:
     """Write what is said in recordings of any length and format.
 
@@ -59,42 +107,15 @@ def transcribe(
 
     Args:
         files: Recordings: wav, flac, mp3, ogg, opus, m4a, webm, video, ...
-        bundle: A bundle's directory, or published weights by name (see `whisfusion get`).
-        decoder: diffusion writes several tokens a step, ar is Whisper's own. Without it diffusion,
-            if the bundle has a denoiser.
-        language: Spoken language, such as de. Without it Whisper's decoder names it.
         format: txt is the text alone; json has language, times, tokens, probabilities and the step
             at which each token was written, too.
         output_dir: Write FILE's name with .txt or .json here, instead of to standard output.
-        rule: Which tokens diffusion keeps at each step.
-        steps: The most steps that diffusion takes.
-        candidates: Texts that diffusion writes for each window, of which one wins.
-        temperature: By which candidates but the first are sampled.
-        revise: Take back a token that diffusion wrote too early, if Whisper gives it less than this
-            share of the likeliest token's probability. 0 never, 1 always.
-        winner: The candidate nearest to the others, or the surest.
-        seed: Of all that is drawn.
-        beams: Texts that ar keeps at each step; 1 takes the likeliest token.
-        batch_size: The most windows that are recognised at once.
     """
     if not files:
         raise WhisfusionError("no FILE given")
     outputs = _output_paths(files, output_dir, format)
     keep_compiled_programs()
-    transcriber = Transcriber(
-        Bundle.open(hub.find_bundle(bundle, _say, whole=decoder == "ar")),
-        decoder=decoder,
-        language=language,
-        beams=beams,
-        rule=rule_of(rule, steps),
-        candidates=candidates,
-        temperature=temperature,
-        revise=revise,
-        winner=winner,
-        seed=seed,
-        batch_size=batch_size,
-        on_compile=_say,
-    )
+    transcriber = decoding.transcriber()
     begin, audio, failed = time.perf_counter(), 0.0, 0
     with progress_bar() as progress:
         results = progress.track(

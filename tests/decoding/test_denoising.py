@@ -1,5 +1,7 @@
 """The denoising loop on a model of random weights."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,7 +108,13 @@ def test_candidates_differ_where_a_rule_or_a_temperature_draws(denoiser: Denoise
     assert (alike.tokens[0] == alike.tokens[0, :1]).all()
 
 
-STRETCHED = (Threshold(0.05), PositionBiased(12.0), PositionBiased(9.0, bias=0.05))
+STRETCHED = (
+    Threshold(0.05, revise=0),
+    PositionBiased(12.0, bias=0.2, revise=0),
+    PositionBiased(9.0, bias=0.05, revise=0),
+    PositionBiased(12.0, bias=0.2, revise=0.9),
+    PositionBiased(9.0, bias=100.0, revise=1.0),
+)
 
 
 @pytest.mark.parametrize("rule", STRETCHED, ids=repr)
@@ -122,7 +130,7 @@ def test_a_long_stretch_writes_what_the_whole_canvas_does(
 
 
 def test_a_short_stretch_writes_the_same_strictly_from_left_to_right(denoiser: Denoiser) -> None:
-    rule = PositionBiased(9.0, bias=100.0)
+    rule = PositionBiased(9.0, bias=100.0, revise=0)
     whole = run(denoiser, rule, [0, 1, 2, 3])
     found = run_by_stretches(denoiser, rule, [0, 1, 2, 3], stretch=6)
     np.testing.assert_array_equal(found.tokens, whole.tokens)
@@ -139,9 +147,9 @@ def test_candidates_of_stretches_differ_and_keep_to_themselves(denoiser: Denoise
 def test_what_whisper_would_not_say_is_revised(untrained: Denoiser) -> None:
     rows = [0, 1, 2, 3, 4, 5]
     greedy = run_by_stretches(untrained, PositionBiased(0.0, bias=100.0), rows, stretch=4)
-    ahead = PositionBiased(9.0, bias=100.0)
+    ahead = PositionBiased(9.0, bias=100.0, revise=0)
     loose = run_by_stretches(untrained, ahead, rows, stretch=6)
-    strict = run_by_stretches(untrained, ahead, rows, stretch=6, revise=1.0)
+    strict = run_by_stretches(untrained, dataclasses.replace(ahead, revise=1.0), rows, stretch=6)
     assert (loose.tokens != greedy.tokens).any()
     # the last step's tokens are not looked at again
     checked = strict.fixed_at < strict.steps[..., None]

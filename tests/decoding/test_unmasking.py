@@ -12,6 +12,7 @@ from whisfusion_jax.decoding.unmasking import (
     TopN,
     UnmaskingRule,
     Written,
+    rule_of,
 )
 from whisfusion_jax.errors import WhisfusionError
 
@@ -46,6 +47,11 @@ def test_top_n_keeps_more_at_each_step(step: int, kept: int) -> None:
     assert masked == [rank >= kept for rank in (0, 3, 1, 2)]
 
 
+def test_a_bias_keeps_the_left_first() -> None:
+    confidence = [0.5, 0.4, 0.9, 0.3]
+    assert remasked(TopN(2, bias=10.0), 0, confidence=confidence) == [False, False, True, True]
+
+
 def test_top_n_counts_no_padding() -> None:
     live = [True, True, False, False]
     masked = remasked(TopN(2), 0, confidence=[0.4, 0.1, 0.9, 0.9], live=live)
@@ -67,7 +73,7 @@ def test_position_biased_takes_the_longest_prefix_within_the_bound() -> None:
 
 
 def test_position_biased_prefers_the_left() -> None:
-    masked = remasked(PositionBiased(0.0), confidence=[0.5, 0.55, 0.5], entropy=[0.5] * 3)
+    masked = remasked(PositionBiased(0.0, bias=0.2), confidence=[0.5, 0.55, 0.5], entropy=[0.5] * 3)
     assert masked == [False, True, True]
 
 
@@ -76,3 +82,14 @@ def test_settings_out_of_range_are_named() -> None:
         TopN(0)
     with pytest.raises(WhisfusionError, match=r"confidence 1.5 is not between 0 and 1"):
         Threshold(1.5)
+
+
+def test_rules_by_name() -> None:
+    assert rule_of("threshold", 5, 0.5) == Threshold(revise=0.5, steps=5)
+    assert rule_of("pbeb") == PositionBiased()
+    assert rule_of("top_n", 3) == TopN(3)
+    assert rule_of("random_remask", 3).rates == (1.0, 0.9, 0.8)
+    with pytest.raises(WhisfusionError, match="top_n has nothing to revise"):
+        rule_of("top_n", revise=0.5)
+    with pytest.raises(WhisfusionError, match=r"revise 2 is not between 0 and 1"):
+        rule_of("pbeb", revise=2)

@@ -16,6 +16,7 @@ from whisfusion_jax.config import MemoryConfig
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.decoding.unmasking import RandomRemask, Threshold
 from whisfusion_jax.errors import AudioError, BundleError, WhisfusionError
+from whisfusion_jax.text.normalise import normaliser_for
 
 CLIPS = [speechlike(seconds, seed) for seed, seconds in enumerate((2, 7, 1.2, 12, 3, 5.4, 0.3))]
 
@@ -198,6 +199,38 @@ def test_real_weights_hear_real_speech(tiny_en: Bundle) -> None:
     transcriber = Transcriber(tiny_en)
     files = [str(SAMPLES / name) for name in SPOKEN]
     assert texts(transcriber.transcribe_many(files)) == list(SPOKEN.values())
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Transcriber:
+    return Transcriber.from_bundle("tiny.en")
+
+
+def test_the_shipped_denoiser_hears_real_speech_in_fewer_steps(shipped: Transcriber) -> None:
+    results = list(shipped.transcribe_many([str(SAMPLES / name) for name in SPOKEN]))
+    words = normaliser_for("en")
+    assert [words(text) for text in texts(results)] == [words(text) for text in SPOKEN.values()]
+    segments = [result.segments[0] for result in results if isinstance(result, Transcript)]
+    tokens = sum(len(segment.tokens) + 1 for segment in segments)
+    assert sum(segment.steps for segment in segments) < 0.7 * tokens
+
+
+@pytest.mark.parametrize("seconds", [0.5, 4])
+def test_where_nobody_speaks_there_is_no_text(shipped: Transcriber, seconds: float) -> None:
+    result = shipped.transcribe(np.zeros(int(seconds * 16_000), np.float32))
+    assert result.text == ""
+    assert result.segments[0].words == ()
+
+
+def test_diffusion_takes_short_windows(by_diffusion: Transcriber, denoising: Bundle) -> None:
+    clip = speechlike(23, seed=4)
+    lengths = [s.end - s.start for s in by_diffusion.transcribe(clip).segments]
+    assert sum(lengths) == 23
+    assert max(lengths) <= 9.5
+    longer = Transcriber(denoising, language="en", window=25)
+    assert len(longer.transcribe(clip).segments) == 1
+    with pytest.raises(WhisfusionError, match="windows of 4 s: more than 5 s and at most 30"):
+        Transcriber(denoising, window=4)
 
 
 def test_the_multilingual_model_names_the_language(base: Bundle) -> None:

@@ -18,16 +18,19 @@ _QUIET_SECONDS = 0.1
 """Length of the moment whose loudness is compared."""
 
 
-def cut_windows(samples: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Cut at the quietest tenth of a second in the last 5 s of each 30 s.
+def cut_windows(
+    samples: np.ndarray, seconds: float = WINDOW_SECONDS
+) -> list[tuple[int, np.ndarray]]:
+    """Cut at the quietest tenth of a second in the last 5 s of each window.
 
     Args:
         samples: [samples] at 16 kHz, at least one.
+        seconds: the longest that a window may be, more than 5.
 
     Returns:
         (first sample, [samples]) a window; together they are the whole recording.
     """
-    longest = WINDOW_SECONDS * SAMPLE_RATE
+    longest = int(seconds * SAMPLE_RATE)
     windows, start = [], 0
     while len(samples) - start > longest:
         end = _quietest(samples, start + longest)

@@ -1,5 +1,6 @@
 """Masked-diffusion decoding: all tokens of a canvas at once, in a few steps, in a compiled loop."""
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whisfusion_jax.decoding.unmasking import Threshold, UnmaskingRule, Written
+from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule, Written
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.decoder import CrossCache
 from whisfusion_jax.models.denoiser import Denoiser
@@ -25,23 +26,17 @@ class DenoisingSettings:
     """The end token, which fills the canvas behind the text."""
     suppress: tuple[int, ...] = ()
     """Tokens that are never written."""
-    rule: UnmaskingRule = field(default_factory=Threshold)
+    rule: UnmaskingRule = field(default_factory=PositionBiased)
     candidates: int = 1
     """Canvases for each utterance (Parallel Diffusion Decoding)."""
     temperature: float = 0.0
     """Of the sampling by which candidates but the first differ; 0 takes the likeliest."""
-    revise: float = 0.0
-    """Decoding by stretches only: a token that was written ahead of a mask is replaced, and what
-    follows it masked again, if Whisper gives it less than this share of its likeliest token's
-    probability once all before it is known. 0 never does."""
 
     def __post_init__(self) -> None:
         if self.candidates < 1:
             raise WhisfusionError(f"{self.candidates} candidates: at least 1 is needed")
         if self.temperature < 0:
             raise WhisfusionError(f"temperature {self.temperature} is below 0")
-        if not 0 <= self.revise <= 1:
-            raise WhisfusionError(f"revise {self.revise} is not between 0 and 1")
 
 
 @jax.tree_util.register_dataclass
@@ -65,6 +60,8 @@ class _State:
     step: jax.Array
     masked: jax.Array
     """[batch, candidates, n]: asked for in this step."""
+    frontier: jax.Array
+    """[batch, candidates]: the first mask of the step before."""
     written: Denoised
 
 
@@ -101,7 +98,7 @@ def denoise(
         fixed_at=jnp.zeros(free.shape, jnp.int32),
         steps=jnp.zeros(free.shape[:2], jnp.int32),
     )
-    first = step(_State(jnp.int32(0), free, empty), alike=True)
+    first = step(_State(jnp.int32(0), free, empty.steps, empty), alike=True)
     if settings.rule.stops_early:
 
         def unfinished(state: _State) -> jax.Array:
@@ -136,8 +133,16 @@ def _denoise_step(
     sampling, ruling = step_keys(keys, state.step)
     token, confidence, entropy = predict(logits, sampling, settings)
 
-    tokens = jnp.where(state.masked, token, before.tokens)
-    confidence = jnp.where(state.masked, confidence, before.confidence)
+    fresh, index = state.masked, jnp.arange(free.shape[-1])
+    # A row that is done looks at nothing again, however long its neighbours take.
+    frontier = jnp.where(state.masked.any(-1), first_true(state.masked), state.frontier)
+    revises = settings.rule.revise > 0 and denoiser.warm and not alike
+    if revises:
+        ahead = free & (index > state.frontier[..., None]) & (index < frontier[..., None])
+        doubted = first_true(ahead & doubts(logits, before.tokens, settings))[..., None]
+        fresh = fresh | (index == doubted)
+    tokens = jnp.where(fresh, token, before.tokens)
+    confidence = jnp.where(fresh, confidence, before.confidence)
     ends = tokens == settings.end
     flat = partial(jnp.reshape, shape=(-1, tokens.shape[-1]))
     written = Written(
@@ -149,16 +154,19 @@ def _denoise_step(
         keys=ruling.ravel(),
     )
     masked = settings.rule.remask(state.step, written).reshape(tokens.shape)
+    if revises:
+        masked = jnp.where(doubted < index.size, free & (index > doubted), masked)
     # Behind an end token that stands, nothing is left to ask.
     stands = ends & ~masked
     behind = (jnp.cumsum(stands, -1) - stands > 0) & free
     return _State(
         step=state.step + 1,
         masked=masked & ~behind,
+        frontier=frontier,
         written=Denoised(
             tokens=jnp.where(behind & masked, settings.end, tokens),
             confidence=confidence,
-            fixed_at=jnp.where(state.masked, state.step + 1, before.fixed_at),
+            fixed_at=jnp.where(fresh, state.step + 1, before.fixed_at),
             steps=before.steps + state.masked.any(-1),
         ),
     )
@@ -174,6 +182,23 @@ def step_keys(keys: jax.Array, step: jax.Array) -> jax.Array:
     """Candidates' keys to those of one step, [2, ...]: for sampling, and for the rule."""
     draws = jax.vmap(jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, step))))
     return jnp.moveaxis(draws(keys), -1, 0)
+
+
+def doubts(logits: jax.Array, tokens: jax.Array, settings: DenoisingSettings) -> jax.Array:
+    """Where a token is too much less likely than the likeliest (`UnmaskingRule.revise`).
+
+    Args:
+        logits: [..., n, vocabulary].
+        tokens: [..., n].
+    """
+    best = allowed(logits, settings).max(-1)
+    own = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+    return own - best < math.log(settings.rule.revise)
+
+
+def first_true(each: jax.Array) -> jax.Array:
+    """[..., n] bool to the first true one's index; n where none is."""
+    return jnp.where(each.any(-1), each.argmax(-1), each.shape[-1])
 
 
 def allowed(logits: jax.Array, settings: DenoisingSettings) -> jax.Array:

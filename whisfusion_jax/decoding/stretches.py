@@ -6,7 +6,6 @@ step asks for a stretch that moves along. On a warm denoiser that is the same as
 with the far positions left masked (`Denoiser.stretch`), at a fraction of the cost.
 """
 
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,8 +15,9 @@ import jax.numpy as jnp
 from whisfusion_jax.decoding.denoising import (
     Denoised,
     DenoisingSettings,
-    allowed,
     candidate_keys,
+    doubts,
+    first_true,
     predict,
     step_keys,
 )
@@ -135,15 +135,14 @@ def _step(
     )
     fixed = asked & ~settings.rule.remask(state.step, written).reshape(asked.shape)
     revised = jnp.full(state.start.shape, inside.shape[-1])
-    if settings.revise:
-        wrong = _doubted(logits, jnp.take_along_axis(before.tokens, at, axis=-1), settings)
+    if settings.rule.revise:
         # What the last step wrote ahead of its first mask, now that all before it is known.
-        wrong &= (jnp.arange(stretch) > 0) & (at < frontier[..., None])
-        first = jnp.where(wrong.any(-1), wrong.argmax(-1), stretch)
-        revised = jnp.where(wrong.any(-1), state.start + 1 + first, revised)
-        fixed = jnp.where(
-            first[..., None] < stretch, jnp.arange(stretch) == first[..., None], fixed
-        )
+        ahead = (jnp.arange(stretch) > 0) & (at < frontier[..., None])
+        tokens_there = jnp.take_along_axis(before.tokens, at, axis=-1)
+        doubted = first_true(ahead & doubts(logits, tokens_there, settings))
+        revised = jnp.where(doubted < stretch, state.start + 1 + doubted, revised)
+        alone = jnp.arange(stretch) == doubted[..., None]
+        fixed = jnp.where(doubted[..., None] < stretch, alone, fixed)
 
     # From stretches to canvases.
     where = jnp.arange(inside.shape[-1])
@@ -173,10 +172,3 @@ def _step(
         start=jnp.minimum(frontier, revised) - 1,
         cache=cache,
     )
-
-
-def _doubted(logits: jax.Array, tokens: jax.Array, settings: DenoisingSettings) -> jax.Array:
-    """Where a token is much less likely than the likeliest: logits [..., vocabulary]."""
-    best = allowed(logits, settings).max(-1)
-    own = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-    return own - best < math.log(settings.revise)

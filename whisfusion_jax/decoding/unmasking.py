@@ -5,6 +5,7 @@ masked for the next one. Rules are small frozen dataclasses, so that they can be
 program's key. All count steps from 0; rows are canvases.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
@@ -18,6 +19,9 @@ from whisfusion_jax.errors import WhisfusionError
 
 LONGEST = CANVASES[-1]
 """Steps that are enough for any canvas, as each writes a token."""
+
+REVISE = 0.5
+"""Chosen on real recordings (docs/results.md)."""
 
 
 @jax.tree_util.register_dataclass
@@ -45,6 +49,15 @@ class UnmaskingRule(Protocol):
     @property
     def steps(self) -> int: ...
 
+    @property
+    def revise(self) -> float:
+        """How unlikely a token must be to be taken back, 0 (none ever is) to 1.
+
+        With a warm denoiser, a token that was written ahead of a mask is replaced, and what follows
+        it asked again, if Whisper gives it less than this share of its likeliest token's
+        probability once all before it is known.
+        """
+
     stops_early: ClassVar[bool]
     """Whether canvases may be finished before the last step, and a kept token stays."""
 
@@ -59,7 +72,10 @@ class TopN:
     steps: int = 8
     schedule: Literal["linear", "cosine"] = "linear"
     """Of the share that is kept; cosine keeps few at first."""
+    bias: float = 0.0
+    """By which a position's confidence falls with its number, as in PositionBiased."""
     stops_early: ClassVar[bool] = False
+    revise: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -70,7 +86,7 @@ class TopN:
         # What lies behind the end is no text: it neither counts nor is kept.
         asked = written.free & written.live
         kept = jnp.ceil(share * asked.sum(-1, keepdims=True))
-        rank = _rank(jnp.where(asked, written.confidence, -1.0))
+        rank = _rank(jnp.where(asked, _biased(written.confidence, self.bias), -jnp.inf))
         return written.free & (rank >= kept)
 
 
@@ -79,13 +95,14 @@ class Threshold:
     """Keep every token that is confident enough, at least one; stop when none is masked."""
 
     confidence: float = 0.9
+    revise: float = REVISE
     steps: int = LONGEST
     stops_early: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
-        if not 0 <= self.confidence <= 1:
-            raise WhisfusionError(f"confidence {self.confidence} is not between 0 and 1")
+        _check_share("confidence", self.confidence)
+        _check_share("revise", self.revise)
 
     def remask(self, step: jax.Array, written: Written) -> jax.Array:
         unsure = jnp.where(written.masked, written.confidence, -1.0)
@@ -100,6 +117,7 @@ class RandomRemask:
     rates: tuple[float, ...] = (1.0, 0.9, 0.85, 0.8)
     """Mask rate before each step; the first masks everything."""
     stops_early: ClassVar[bool] = False
+    revise: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -123,19 +141,20 @@ class PositionBiased:
     that order is kept whose entropies, but for the largest, sum to at most `entropy`.
     """
 
-    entropy: float = 0.05
+    entropy: float = 1.0
     """In nats."""
-    bias: float = 0.2
+    bias: float = 10.0
+    revise: float = REVISE
     steps: int = LONGEST
     """The paper has 32."""
     stops_early: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
+        _check_share("revise", self.revise)
 
     def remask(self, step: jax.Array, written: Written) -> jax.Array:
-        n = written.masked.shape[-1]
-        score = jnp.log(jnp.maximum(written.confidence, 1e-30)) - self.bias * jnp.arange(n)
+        score = _biased(written.confidence, self.bias)
         order = jnp.argsort(jnp.where(written.masked, -score, jnp.inf), axis=-1)
         entropy = jnp.take_along_axis(written.entropy, order, axis=-1)
         spent = jnp.cumsum(entropy, -1) - jax.lax.cummax(entropy, axis=entropy.ndim - 1)
@@ -147,29 +166,43 @@ class PositionBiased:
 RuleName = Literal["threshold", "pbeb", "top_n", "random_remask"]
 
 
-def rule_of(name: RuleName, steps: int | None = None) -> UnmaskingRule:
-    """A rule by its name, with at most so many steps; None is as many as it has of itself.
+def rule_of(name: RuleName, steps: int | None = None, revise: float | None = None) -> UnmaskingRule:
+    """A rule by its name.
+
+    Args:
+        steps: at most so many; None is as many as the rule has of itself.
+        revise: see `UnmaskingRule`; None is the rule's own.
 
     Raises:
-        WhisfusionError: less than one step.
+        WhisfusionError: less than one step, or the rule revises nothing.
     """
-    if steps is not None:
-        _check_steps(steps)
-    match name:
-        case "threshold":
-            return Threshold() if steps is None else Threshold(steps=steps)
-        case "pbeb":
-            return PositionBiased() if steps is None else PositionBiased(steps=steps)
-        case "top_n":
-            return TopN() if steps is None else TopN(steps)
-        case "random_remask":
-            falling = () if steps is None else np.linspace(0.9, 0.8, steps - 1).tolist()
-            return RandomRemask() if steps is None else RandomRemask((1.0, *falling))
+    limits = {} if steps is None else {"steps": steps}
+    if name in ("threshold", "pbeb"):
+        rule = Threshold(**limits) if name == "threshold" else PositionBiased(**limits)
+        return rule if revise is None else dataclasses.replace(rule, revise=revise)
+    if revise is not None:
+        raise WhisfusionError(f"{name} has nothing to revise: it asks again for what it is told to")
+    if name == "top_n":
+        return TopN() if steps is None else TopN(steps)
+    if steps is None:
+        return RandomRemask()
+    _check_steps(steps)
+    return RandomRemask((1.0, *np.linspace(0.9, 0.8, steps - 1).tolist()))
 
 
 def _check_steps(steps: int) -> None:
     if steps < 1:
         raise WhisfusionError(f"{steps} steps: at least 1 is needed")
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise WhisfusionError(f"{name} {share} is not between 0 and 1")
+
+
+def _biased(confidence: jax.Array, bias: float) -> jax.Array:
+    """[rows, n] scores: log confidence, less `bias` at each position further right."""
+    return jnp.log(jnp.maximum(confidence, 1e-30)) - bias * jnp.arange(confidence.shape[-1])
 
 
 def _rank(score: jax.Array) -> jax.Array:

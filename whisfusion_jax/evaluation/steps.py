@@ -11,13 +11,13 @@ from whisfusion_jax.decoding.unmasking import PositionBiased, Threshold, TopN, U
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.report import Report
 
-ONE_A_STEP = PositionBiased(entropy=0.0)
+ONE_A_STEP = PositionBiased(entropy=0.0, revise=0.0)
 """Writes a single token at each step."""
 
 CURVE: tuple[tuple[str, UnmaskingRule], ...] = (
-    *((f"top_n, {steps} steps", TopN(steps)) for steps in (1, 2, 4, 8)),
-    *((f"threshold {level}", Threshold(level)) for level in (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)),
-    *((f"pbeb {entropy}", PositionBiased(entropy)) for entropy in (0.02, 0.05, 0.1, 0.2, 0.5)),
+    *((f"top_n, {steps} steps", TopN(steps, bias=0.3)) for steps in (1, 2, 4, 8)),
+    *((f"threshold {level}", Threshold(level)) for level in (0.3, 0.5, 0.7, 0.9)),
+    *((f"pbeb {entropy}", PositionBiased(entropy)) for entropy in (4.0, 2.0, 1.0, 0.3)),
     ("one token a step", ONE_A_STEP),
 )
 """Names and rules, fast to slow within a kind."""

@@ -16,18 +16,27 @@ from jax.typing import ArrayLike, DTypeLike
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.read import check_samples, read_audio
-from whisfusion_jax.audio.windows import BUCKETS, WINDOW_SECONDS, bucket_for, cut_windows
+from whisfusion_jax.audio.windows import (
+    BUCKETS,
+    SPARE_SECONDS,
+    WINDOW_SECONDS,
+    bucket_for,
+    cut_windows,
+)
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.denoising import DenoisingSettings
-from whisfusion_jax.decoding.unmasking import UnmaskingRule, rule_of
+from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
 from whisfusion_jax.decoding.winner import Winner, pick_winner
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.transcription.decoders import Autoregressive, DecoderName, Diffusion, Texts
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
 from whisfusion_jax.transcription.transcript import Segment, Transcript, group_words
+
+SHORT_WINDOW = 10 - SPARE_SECONDS
+"""Fills the bucket of 10 s, with its spare."""
 
 Source = str | Path | IOBase | ArrayLike
 """A file's path, an open binary file, or mono samples at 16 kHz."""
@@ -68,10 +77,10 @@ class Transcriber:
         rule: UnmaskingRule | None = None,
         candidates: int = 1,
         temperature: float = 0.0,
-        revise: float = DenoisingSettings.revise,
         winner: Winner = "mbr",
         seed: int = 0,
         batch_size: int = 8,
+        window: float | None = None,
         buckets: Sequence[int] = BUCKETS,
         dtype: DTypeLike | None = None,
         on_compile: Callable[[str], None] = lambda message: None,
@@ -86,11 +95,13 @@ class Transcriber:
             rule: which tokens diffusion keeps at each step; None for the default.
             candidates: texts that diffusion writes for each window, one of which wins.
             temperature: by which the candidates but the first are sampled.
-            revise: how readily diffusion takes back what it wrote too early (`DenoisingSettings`).
             winner: how it is chosen (`decoding/winner.py`).
             seed: of all that diffusion draws; the same seed gives the same text, whatever else is
                 transcribed.
             batch_size: the most windows that are recognised at once.
+            window: the longest that a recording is cut into, in seconds, more than 5; None is 30
+                for Whisper's decoder, and for diffusion SHORT_WINDOW, as its steps grow with a
+                window's text, and windows are written side by side.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
             dtype: of weights and activations; None is float32 on a CPU, else bfloat16.
@@ -103,6 +114,8 @@ class Transcriber:
             raise WhisfusionError("beams and batch size must be at least 1")
         if WINDOW_SECONDS not in buckets or not all(0 < b <= WINDOW_SECONDS for b in buckets):
             raise WhisfusionError(f"buckets {tuple(buckets)}: 30 s and shorter, 30 among them")
+        if window is not None and not 5 < window <= WINDOW_SECONDS:
+            raise WhisfusionError(f"windows of {window:g} s: more than 5 s and at most 30")
         self.bundle = bundle
         self._tokenizer = tokenizer = bundle.tokenizer
         self._batch_size = batch_size
@@ -121,7 +134,11 @@ class Transcriber:
         if dtype is None:
             dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
         self._winner, self._seed = winner, seed
-        if (decoder or ("diffusion" if bundle.config.denoiser else "ar")) == "ar":
+        name = decoder or ("diffusion" if bundle.config.denoiser else "ar")
+        # Without a memory short windows cost the encoder as much as long ones.
+        short = name == "diffusion" and memory is not None
+        self._window = window or (SHORT_WINDOW if short else WINDOW_SECONDS)
+        if name == "ar":
             self._shortlist = None
             loaded = self._autoregressive(dtype, beams)
         else:
@@ -130,10 +147,9 @@ class Transcriber:
             settings = DenoisingSettings(
                 self._shortlist.end,
                 (*never, *self._shortlist.special),
-                rule or rule_of("threshold"),
+                rule or PositionBiased(),
                 candidates,
                 temperature,
-                revise,
             )
             loaded = denoiser, Diffusion(settings)
         self.recogniser = Recogniser(
@@ -219,7 +235,8 @@ class Transcriber:
         # A recording's first window names its language for the others.
         first, rest = [], []
         for recording in recordings:
-            windows = [_Window(recording, *window) for window in cut_windows(recording.samples)]
+            cut = cut_windows(recording.samples, self._window)
+            windows = [_Window(recording, *window) for window in cut]
             first.append(windows[0])
             rest += windows[1:]
         for windows in (first, rest):

@@ -1,6 +1,7 @@
 """What a transcription yields, and how it is written."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def group_words(
     """
     begins = [i for i, token in enumerate(tokens) if not i or tokenizer.begins_word(token)]
     words = []
-    for begin, end in zip(begins, [*begins[1:], len(tokens)], strict=True):
+    for begin, end in itertools.pairwise([*begins, len(tokens)]):
         text = tokenizer.decode(tokens[begin:end]).strip()
         words.append(Word(text, min(confidences[begin:end]), max(fixed_at[begin:end])))
     return tuple(word for word in words if word.text)
