@@ -60,6 +60,7 @@ def draw_curve(points: Sequence[Point], path: Path) -> None:
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import ScalarFormatter
     except ImportError:
         raise WhisfusionError("a picture needs whisfusion_jax[plots]") from None
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -71,6 +72,8 @@ def draw_curve(points: Sequence[Point], path: Path) -> None:
             label = "one token a step" if kind == "one" else kind
             axes.plot(steps, errors, "o-", label=label)
     axes.set(xlabel="mean steps", ylabel="word error rate, %", yscale="log")
+    for ticks in ("major", "minor"):
+        getattr(axes.yaxis, f"set_{ticks}_formatter")(ScalarFormatter())
     axes.legend()
     axes.grid(visible=True, which="both", alpha=0.3)
     aside = path.with_name(f".{path.stem}.partial{path.suffix}")
