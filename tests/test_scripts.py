@@ -12,6 +12,7 @@ from tests.checkpoint_writers import write_huggingface
 from tests.conftest import SAMPLES
 from tests.support import TINY, TINY_RULES, byte_tokenizer, random_tensors
 from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.data.sources import Prepared
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,6 +55,20 @@ def test_a_wrong_checkpoint_is_named_and_leaves_nothing(checkpoint: Path, tmp_pa
     assert "Traceback" not in done.stderr
     shutil.rmtree(checkpoint)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_recordings_become_a_set_with_the_unheard_apart(tmp_path: Path) -> None:
+    prepare = ("-m", "tools.prepare_speech", "recorded", "--data-dir", tmp_path)
+    done = run(*prepare, "--manifest", SAMPLES / "manifest.jsonl", "--without-speakers", "LJ")
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.splitlines()[-1])
+    assert folder == tmp_path / "manifest_speech" / "samples" / "1.0.0"
+    unheard = Prepared(folder, "unheard")
+    assert [len(Prepared(folder)), len(unheard)] == [2, 2]
+    assert "in being comparatively modern." in {unheard[0].text, unheard[1].text}
+    done = run(*prepare, "--manifest", tmp_path / "none.jsonl")
+    assert done.returncode == 2
+    assert "none.jsonl: no such file" in done.stderr
 
 
 def test_a_missing_manifest_is_one_line(tmp_path: Path) -> None:
