@@ -1,9 +1,10 @@
 """Masked-diffusion decoding a stretch at a time: what stands before is read from a cache.
 
-For rules that never mask a token again, and nearly left to right, a whole canvas is wasteful: what
-is known up to the first mask no longer changes, and what is far behind it is not yet sure. So each
-step asks for a stretch that moves along. On a warm denoiser that is the same as the whole canvas
-with the far positions left masked (`Denoiser.stretch`), at a fraction of the cost.
+For rules that keep what they wrote, nearly left to right, a whole canvas is wasteful: what is known
+up to the first mask no longer changes, once it has been looked at again, and what is far behind it
+is not yet sure. So each step asks for a stretch that moves along. On a warm denoiser that is the
+same as the whole canvas with the far positions left masked (`Denoiser.stretch`), at a fraction of
+the cost.
 """
 
 from dataclasses import dataclass
