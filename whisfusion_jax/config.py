@@ -249,9 +249,15 @@ class TrainConfig:
     wordless: float = 0.03
     """Silence, noise and tones with empty text; as a share of the others."""
     positions: int = 4608
-    """Canvas positions in a batch."""
+    """Canvas positions that a batch reads."""
     canvases: int = 8
     """Of each audio."""
+    stretch: int | None = None
+    """Read so many positions of each canvas, from its first mask on, as decoding by stretches
+    does; of the warm kind only. None reads all."""
+    sample: int | None = None
+    """Tokens that the softmax is over: a batch's own, and others drawn anew for each; None is the
+    whole vocabulary."""
     keep_states: bool = True
     """Encode every example once and keep its states on disk, so that epochs cost the decoder
     alone; else encode each batch again, without a teacher."""

@@ -31,7 +31,7 @@ class Plan:
     """Which examples make which batch: each epoch all of them, alike ones together, shuffled.
 
     A batch has one bucket and one canvas length, and as many audios as bring about
-    `positions` canvas positions, so that batches cost about the same.
+    `positions` canvas positions to be read, so that batches cost about the same.
     """
 
     encoded: Examples
@@ -39,6 +39,8 @@ class Plan:
     positions: int
     canvases: int
     """Of each audio."""
+    stretch: int | None = None
+    """Positions that are read of a canvas; None is all."""
     seed: int = 0
     process: int = 0
     """This one reads its share of every batch."""
@@ -67,7 +69,7 @@ class Plan:
 
     def audios(self, canvas: int) -> int:
         """In a batch of this canvas length: a multiple of the processes."""
-        fits = self.positions // (canvas * self.canvases)
+        fits = self.positions // (min(canvas, self.stretch or canvas) * self.canvases)
         return max(1, fits // self.processes) * self.processes
 
     @cached_property

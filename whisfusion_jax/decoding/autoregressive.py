@@ -53,6 +53,8 @@ class Start:
     logits: jax.Array
     """[batch, vocabulary] of the text's first token, suppressed ones at minus infinity."""
     cache: Cache
+    prompt: jax.Array
+    """[batch, p] int32, with the language that was heard."""
     language: jax.Array
     no_speech: jax.Array
 
@@ -80,4 +82,10 @@ def read_prompt(
         prompt = prompt.at[:, 1].set(language)
     hidden, cache = decoder(prompt[:, 1:], cache, 1, cross)
     first = vocabulary.allowed(decoder.logits(hidden[:, -1]), first=True)
-    return Start(first, cache, language, no_speech)
+    return Start(first, cache, prompt, language, no_speech)
+
+
+def likeliest(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """[..., vocabulary] to the arg-max [...] int32 and its log-probability [...]."""
+    token = logits.argmax(-1).astype(jnp.int32)
+    return token, logits.max(-1) - jax.nn.logsumexp(logits, axis=-1)

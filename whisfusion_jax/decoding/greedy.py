@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, read_prompt
+from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, likeliest, read_prompt
 from whisfusion_jax.models.decoder import Cache, Decoder
 from whisfusion_jax.models.encoder import AudioStates
 
@@ -62,7 +62,7 @@ def decode_greedily(
         position = offset + state.step - 1
         hidden, cache = decoder(state.token[:, None], state.cache, position, cross)
         logits = vocabulary.allowed(decoder.logits(hidden[:, 0]), first=False)
-        return write(state, *_likeliest(logits), cache)
+        return write(state, *likeliest(logits), cache)
 
     def unfinished(state: _State) -> jax.Array:
         return (state.step < max_tokens) & ~state.done.all()
@@ -75,12 +75,6 @@ def decode_greedily(
         tokens=jnp.full((batch, max_tokens), vocabulary.end, jnp.int32),
         logprobs=jnp.zeros((batch, max_tokens)),
     )
-    first = write(empty, *_likeliest(start.logits), start.cache)
+    first = write(empty, *likeliest(start.logits), start.cache)
     last = jax.lax.while_loop(unfinished, step, first)
     return Decoded(last.tokens, last.logprobs, start.language, start.no_speech, last.step - 1)
-
-
-def _likeliest(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """[batch, vocabulary] to the arg-max [batch] int32 and its log-probability [batch]."""
-    token = logits.argmax(-1).astype(jnp.int32)
-    return token, logits.max(-1) - jax.nn.logsumexp(logits, axis=-1)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from whisfusion_jax.diffusion.corruption import Masked
+from whisfusion_jax.errors import WhisfusionError
 
 Array = jax.Array | np.ndarray
 
@@ -60,18 +61,21 @@ class Chosen:
     """[m] float32: the row's mask ratio."""
 
 
-def choose(key: jax.Array, masked: Masked, lengths: jax.Array, objective: Objective) -> Chosen:
+def choose(
+    key: jax.Array, masked: Masked, lengths: jax.Array, objective: Objective, most: int
+) -> Chosen:
     """Gather the positions that enter the loss.
 
     Args:
         masked: of [rows, n], an audio's canvases side by side.
         lengths: [rows] int32.
+        most: masks in a row.
     """
     rows, n = masked.mask.shape
     position = jnp.arange(n)
     drawn = jax.random.uniform(key, (rows, n)) < objective.padding
     asked = masked.mask & ((position < lengths[:, None]) | drawn)
-    size = int(np.ceil(objective.buffer * rows * n))
+    size = int(np.ceil(objective.buffer * rows * min(most, n)))
     (index,) = jnp.nonzero(asked.ravel(), size=size, fill_value=-1)
     used = index >= 0
     index = jnp.where(used, index, 0)
@@ -121,6 +125,46 @@ def loss(
         inside = plain * (bucket == i)
         report[f"loss/{low:g}-{high:g}"] = (inside * -likelihood).sum() / inside.sum()
     return mean, report
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some of the vocabulary, for a softmax that costs less."""
+
+    tokens: jax.Array
+    """[size] int32: all of a batch's, and others at random."""
+    bias: jax.Array
+    """[size] float32, to add to their scores: each one drawn stands for those that were not, so
+    that the softmax's sum is right in the mean."""
+    targets: Targets
+    """The batch's, its tokens counted as the sample counts."""
+
+
+def sample_vocabulary(key: jax.Array, targets: Targets, vocabulary: int, size: int) -> Sample:
+    """Draw a sample that has a batch's tokens in it, and its teacher's.
+
+    Raises:
+        WhisfusionError: it may be too small for the batch's tokens.
+    """
+    tokens = jnp.asarray(targets.tokens)
+    if not tokens.size < size <= vocabulary:
+        raise WhisfusionError(
+            f"a sample of {size} tokens: more than the batch's {tokens.size} positions, and at "
+            f"most the vocabulary's {vocabulary}"
+        )
+    order = jax.random.uniform(key, (vocabulary,)).at[tokens].set(3.0)
+    if targets.teacher_tokens is not None:
+        order = order.at[jnp.asarray(targets.teacher_tokens)].max(2.0)
+    _, drawn = jax.lax.top_k(order, size)
+    certain = order[drawn] >= 2
+    count = certain.sum()
+    weight = (vocabulary - count) / jnp.maximum(size - count, 1)
+    place = jnp.full(vocabulary, -1).at[drawn].set(jnp.arange(size))
+    own = Targets(place[tokens], targets.lengths)
+    if targets.teacher_tokens is not None and targets.teacher_probs is not None:
+        taught = place[jnp.asarray(targets.teacher_tokens)]
+        own = Targets(own.tokens, own.lengths, taught, targets.teacher_probs * (taught >= 0))
+    return Sample(drawn, jnp.where(certain, 0.0, jnp.log(weight)), own)
 
 
 def _pick(logits: jax.Array, tokens: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Whisper's autoregressive decoder, over a static cache of keys and values."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -46,19 +47,22 @@ class DecoderBlock(nnx.Module):
     ) -> tuple[jax.Array, KeysValues]:
         """Advance tokens at `position`, `position + 1`, ...: [batch, n, width] to the same."""
         normed = self.attention_norm(x)
-        cached = _write(cached, self.attention.keys_values(normed), position)
-        reach = position + jnp.arange(x.shape[1])
-        causal = jnp.arange(cached[0].shape[2]) <= reach[:, None]
+        cached = write(cached, self.attention.keys_values(normed), position)
+        reach = position[..., None] + jnp.arange(x.shape[1])
+        causal = jnp.arange(cached[0].shape[2]) <= reach[..., None]
+        if position.ndim:
+            causal = causal[:, None]
         x = x + self.attention(normed, cached, mask=causal)
         x = x + self.cross_attention(self.cross_norm(x), cross, bias=cross_bias)
         return x + self.mlp(self.mlp_norm(x)), cached
 
 
-def _write(cached: KeysValues, new: KeysValues, position: jax.Array) -> KeysValues:
-    keys, values = (
-        jax.lax.dynamic_update_slice_in_dim(old, fresh, position, axis=2)
-        for old, fresh in zip(cached, new, strict=True)
-    )
+def write(cached: KeysValues, new: KeysValues, position: jax.Array) -> KeysValues:
+    """Put new keys and values into the old ones: at one position, or at each row's own."""
+    update = partial(jax.lax.dynamic_update_slice_in_dim, axis=2 - position.ndim)
+    if position.ndim:
+        update = jax.vmap(update)
+    keys, values = (update(old, each, position) for old, each in zip(cached, new, strict=True))
     return keys, values
 
 
@@ -95,15 +99,14 @@ class Decoder(nnx.Module):
         Args:
             tokens: [batch, n] int32, standing at `position` and after.
             cache: what was written before; n more positions must fit.
-            position: scalar, the same for all rows.
+            position: scalar, the same for all rows; or [batch], each row's own.
 
         Returns:
             hidden states [batch, n, width] (see `logits`), and the cache with n more positions.
         """
         position = jnp.asarray(position)
-        n = tokens.shape[1]
-        x = self.embedding[tokens]
-        x = x + jax.lax.dynamic_slice_in_dim(self.positions[...], position, n)
+        at = position[..., None] + jnp.arange(tokens.shape[1])
+        x = self.embedding[tokens] + self.positions[at]
         written = []
         for block, cached, audio in zip(self.blocks, cache, cross.layers, strict=True):
             x, cached = block(x, cached, position, audio, cross.bias)

@@ -8,14 +8,13 @@ tied embeddings), every position seeing all others.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from whisfusion_jax.config import DenoiserConfig
-from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
+from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder, write
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.layers import (
     Adapter,
@@ -96,7 +95,8 @@ class DenoiserBlock(nnx.Module):
         normed = self.attention_norm(rows)
         attended = self.attention.keys_values(normed, adapted)
         if before is not None:
-            attended = _written(*before, attended)
+            cached, start = before
+            attended = write(cached, attended, start)
         bias = None if view.sight is None else jnp.where(view.ahead, self.ahead[...], 0.0)
         rows = rows + self.attention(normed, attended, bias=bias, mask=view.sight, adapted=adapted)
         # An audio's canvases stand side by side as more queries: they share keys and values.
@@ -108,13 +108,6 @@ class DenoiserBlock(nnx.Module):
         if self.adapts:
             rows = rows + self.adapter(normed, adapted)
         return rows.reshape(x.shape), attended
-
-
-def _written(old: KeysValues, start: jax.Array, new: KeysValues) -> KeysValues:
-    """Put each row's new keys and values into the old ones, from its start on."""
-    write = jax.vmap(partial(jax.lax.dynamic_update_slice_in_dim, axis=1))
-    keys, values = (write(o, n, start) for o, n in zip(old, new, strict=True))
-    return keys, values
 
 
 class Denoiser(nnx.Module):
@@ -219,9 +212,10 @@ class Denoiser(nnx.Module):
         known = self.embedding[jnp.where(masked, 0, tokens)]
         return jnp.where(masked[..., None], self.mask[...], known)
 
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """[..., width] to [..., vocabulary] float32."""
-        return jnp.matmul(hidden, self.embedding[...].T, preferred_element_type=jnp.float32)
+    def logits(self, hidden: jax.Array, tokens: jax.Array | None = None) -> jax.Array:
+        """[..., width] to [..., vocabulary] float32; or to scores of some tokens alone."""
+        table = self.embedding[...] if tokens is None else self.embedding[tokens]
+        return jnp.matmul(hidden, table.T, preferred_element_type=jnp.float32)
 
 
 def _view(masked: jax.Array, at: jax.Array, limit: jax.Array | int, prompt: int) -> _View:

@@ -75,7 +75,9 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
     learned = config.learned or (LEARNED if sizes.warm else (".*",))
     parts, parameters = split(_initial(config, sizes, bundle, shortlist), learned)
     optimizer = make_optimizer(config.optimizer, config.steps)
-    plan = Plan(examples, config.steps, config.positions, config.canvases, config.seed)
+    plan = Plan(
+        examples, config.steps, config.positions, config.canvases, config.stretch, config.seed
+    )
     checkpoints = Checkpoints(config.work / "checkpoints")
     state, iterator = checkpoints.restore(
         start(parameters, optimizer), iter(batches(plan, shortlist))
@@ -95,7 +97,8 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
             batch = next(iterator)
             state, metrics = step(state, batch)
             done += 1
-            log.add(done, metrics, batch.targets.tokens.size * config.canvases)
+            audios, n = batch.targets.tokens.shape
+            log.add(done, metrics, audios * config.canvases * min(n, config.stretch or n))
             if done % config.save_every == 0 or done == until:
                 checkpoints.save(state, iterator)
                 trained = Trained(averaged(parts, state), sizes, shortlist, bundle)
@@ -144,6 +147,8 @@ def step_settings(config: TrainConfig, phase: PhaseConfig) -> StepSettings:
         canvases=config.canvases,
         average=config.optimizer.average,
         seed=config.seed,
+        stretch=config.stretch,
+        sample=config.sample,
     )
 
 

@@ -1,0 +1,260 @@
+"""Exact decoding: a denoiser drafts, Whisper's decoder verifies, the text is Whisper's greedy one.
+
+Each round a drafter proposes the tokens that come next, all at once, and one pass of the decoder
+over them says what Whisper writes after each. What agrees stands, and so does Whisper's own token
+at the first disagreement. So every round brings a token at least, and the draft, however bad,
+changes nothing but the number of rounds. (Draft and verify as in speculative decoding,
+arXiv 2211.17192, where a smaller Whisper drafts token by token.)
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, likeliest, read_prompt
+from whisfusion_jax.decoding.denoising import DenoisingSettings, allowed
+from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
+from whisfusion_jax.models.denoiser import Denoiser
+from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.text.shortlist import Shortlist
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Known:
+    """How far the texts are."""
+
+    tokens: jax.Array
+    """[batch, positions] int32 of Whisper's: prompt and text; anything behind."""
+    count: jax.Array
+    """[batch] int32: positions that are verified."""
+    cache: Cache
+    """The decoder's, right for all of them but the last."""
+    prompt: int = field(metadata={"static": True})
+    """Positions of the prompt."""
+
+
+class Drafter(Protocol):
+    """Proposes what comes next. A pytree: its weights are a program's arguments."""
+
+    def prepare(self, audio: AudioStates) -> Any:
+        """What it computes once an utterance."""
+
+    def __call__(self, prepared: Any, known: Known, size: int) -> tuple[jax.Array, Cache]:
+        """Draft so many tokens.
+
+        Returns:
+            [batch, size] int32 of Whisper's tokens; and the cache, right where it was right.
+        """
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class DenoiserDrafter:
+    """Drafts by a denoiser, likeliest tokens.
+
+    A warm one reads the verified text from the decoder's cache, as its own reading of it is the
+    decoder's; one from scratch passes over the whole canvas.
+    """
+
+    denoiser: Denoiser
+    names: jax.Array
+    """[vocabulary] int32: Whisper's token of each of the denoiser's."""
+    own: jax.Array
+    """[Whisper's vocabulary] int32: the denoiser's token of each of Whisper's, or its mask."""
+    settings: DenoisingSettings = field(metadata={"static": True})
+    """The end token and those that are never written, as the denoiser counts."""
+    length: int = field(metadata={"static": True})
+    """Of the canvas of one from scratch."""
+    passes: int = field(default=1, metadata={"static": True})
+    """Of the denoiser for each draft."""
+    keep: float = field(default=0.5, metadata={"static": True})
+    """Tokens this probable are known to the next pass."""
+
+    def prepare(self, audio: AudioStates) -> CrossCache:
+        return self.denoiser.cross_cache(audio)
+
+    def __call__(self, prepared: CrossCache, known: Known, size: int) -> tuple[jax.Array, Cache]:
+        mask, cache = self.denoiser.mask_token, known.cache
+        behind = jnp.arange(known.tokens.shape[1]) >= known.count[:, None]
+        canvas = jnp.where(behind, mask, self.own[known.tokens])
+        at = known.count[:, None] + jnp.arange(size)
+        put = jax.vmap(lambda row, i, new: row.at[i].set(new))
+        drafted = jnp.full(at.shape, mask)
+        for n in range(self.passes):
+            hidden, cache = self._read(prepared, canvas, known, size, cache)
+            logits = allowed(self.denoiser.logits(hidden), self.settings)
+            sure = logits.max(-1) - jax.nn.logsumexp(logits, axis=-1) > jnp.log(self.keep)
+            fresh = drafted == mask
+            if n + 1 < self.passes:
+                fresh &= sure
+            drafted = jnp.where(fresh, logits.argmax(-1), drafted)
+            canvas = put(canvas, at, drafted)
+        return self.names[drafted], cache
+
+    def _read(
+        self, cross: CrossCache, canvas: jax.Array, known: Known, size: int, cache: Cache
+    ) -> tuple[jax.Array, Cache]:
+        """Hidden states [batch, size, width] of what follows the known positions."""
+        first = known.prompt
+        if self.denoiser.warm:
+            hidden, cache = self.denoiser.stretch(
+                canvas[:, None],
+                known.count[:, None] - 1,
+                size,
+                first,
+                canvas.shape[1],
+                cross,
+                cache,
+            )
+            return hidden[:, 0], cache
+        text = canvas[:, None, first : first + self.length]
+        hidden = self.denoiser(canvas[:, :first], text, cross)[:, 0]
+        at = known.count[:, None] - first + jnp.arange(size)
+        at = jnp.minimum(at, hidden.shape[1] - 1)
+        return jnp.take_along_axis(hidden, at[..., None], axis=1), cache
+
+
+def drafter_of(
+    denoiser: Denoiser,
+    shortlist: Shortlist,
+    vocabulary: int,
+    suppress: tuple[int, ...],
+    length: int,
+    passes: int = 1,
+) -> DenoiserDrafter:
+    """A denoiser's drafter.
+
+    Args:
+        vocabulary: Whisper's number of tokens.
+        suppress: Whisper's tokens that are never written.
+        length: of the canvas of one from scratch.
+        passes: of the denoiser for each draft.
+    """
+    own, known = shortlist.lookup(np.arange(vocabulary))
+    never = (*shortlist.those_of(suppress), *shortlist.special)
+    return DenoiserDrafter(
+        denoiser,
+        jnp.asarray(shortlist.tokens),
+        jnp.asarray(np.where(known, own, denoiser.mask_token)),
+        DenoisingSettings(shortlist.end, never),
+        length,
+        passes,
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Verified:
+    """What exact decoding writes."""
+
+    decoded: Decoded
+    """Whisper's greedy text, with Whisper's probabilities."""
+    round_of: jax.Array
+    """[batch, max_tokens] int32: the round that brought each token; 0 is the prompt's pass."""
+    rounds: jax.Array
+    """[batch] int32: until the text was there."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _State:
+    known: Known
+    logprobs: jax.Array
+    """[batch, positions]."""
+    round_of: jax.Array
+    """[batch, positions]."""
+    rounds: jax.Array
+    done: jax.Array
+    """[batch]: the text has ended."""
+
+
+@partial(jax.jit, static_argnames=("vocabulary", "size", "max_tokens"))
+def decode_exactly(
+    decoder: Decoder,
+    drafter: Drafter,
+    audio: AudioStates,
+    prompt: jax.Array,
+    vocabulary: Vocabulary,
+    size: int = 8,
+    max_tokens: int = 224,
+) -> Verified:
+    """Write what `decode_greedily` writes, several tokens a round.
+
+    Args:
+        audio: [batch, positions, width].
+        prompt: [batch, p] int32, as `read_prompt` takes it; p + max_tokens + size at most the
+            decoder's positions.
+        size: tokens of a draft.
+        max_tokens: as `decode_greedily` takes it.
+    """
+    batch, offset = prompt.shape
+    length = offset + max_tokens + size
+    cross, prepared = decoder.cross_cache(audio), drafter.prepare(audio)
+    start = read_prompt(decoder, cross, prompt, vocabulary, length)
+    index = jnp.arange(size + 1)
+
+    def round(state: _State) -> _State:
+        known = state.known
+        drafted, cache = drafter(prepared, known, size)
+        last = jnp.take_along_axis(known.tokens, known.count[:, None] - 1, axis=1)
+        hidden, cache = decoder(
+            jnp.concatenate([last, drafted], axis=1), cache, known.count - 1, cross
+        )
+        logits = vocabulary.allowed(decoder.logits(hidden), first=False)
+        token, logprob = likeliest(logits)
+        agreed = jnp.cumprod(drafted == token[:, :-1], axis=1).sum(1)
+        ends = token == vocabulary.end
+        taken = (
+            (index <= agreed[:, None])
+            & (jnp.cumsum(ends, axis=1) - ends == 0)
+            & (known.count[:, None] + index < offset + max_tokens)
+            & ~state.done[:, None]
+        )
+        count = known.count + taken.sum(1)
+        rounds = state.rounds + ~state.done
+
+        def written(old: jax.Array, new: jax.Array) -> jax.Array:
+            return jax.vmap(_put)(old, new, known.count, taken)
+
+        return _State(
+            known=Known(written(known.tokens, token), count, cache, offset),
+            logprobs=written(state.logprobs, logprob),
+            round_of=written(state.round_of, jnp.broadcast_to(rounds[:, None], token.shape)),
+            rounds=rounds,
+            done=state.done | (taken & ends).any(1) | (count == offset + max_tokens),
+        )
+
+    token, logprob = likeliest(start.logits)
+    tokens = jnp.full((batch, length), vocabulary.end, jnp.int32)
+    first = _State(
+        known=Known(
+            tokens.at[:, :offset].set(start.prompt).at[:, offset].set(token),
+            jnp.full(batch, offset + 1),
+            start.cache,
+            offset,
+        ),
+        logprobs=jnp.zeros((batch, length)).at[:, offset].set(logprob),
+        round_of=jnp.zeros((batch, length), jnp.int32),
+        rounds=jnp.zeros(batch, jnp.int32),
+        done=token == vocabulary.end,
+    )
+    last = jax.lax.while_loop(lambda state: ~state.done.all(), round, first)
+    text = partial(
+        jax.lax.slice_in_dim, start_index=offset, limit_index=offset + max_tokens, axis=1
+    )
+    decoded = Decoded(
+        text(last.known.tokens), text(last.logprobs), start.language, start.no_speech,
+        last.rounds.max(),
+    )  # fmt: skip
+    return Verified(decoded, text(last.round_of), last.rounds)
+
+
+def _put(row: jax.Array, new: jax.Array, at: jax.Array, taken: jax.Array) -> jax.Array:
+    """Write the taken ones of some new entries, [n], into a row, from a position on."""
+    old = jax.lax.dynamic_slice_in_dim(row, at, len(new))
+    return jax.lax.dynamic_update_slice_in_dim(row, jnp.where(taken, new, old), at, axis=0)
