@@ -41,8 +41,8 @@ class DecodingOptions:
     bundle: BundleName = "tiny.en"
     """A bundle's directory, or published weights by name (see `whisfusion get`)."""
     decoder: DecoderName | None = None
-    """diffusion writes several tokens a step, ar is Whisper's own. Without it diffusion, if the
-    bundle has a denoiser."""
+    """diffusion writes several tokens a step, ar is Whisper's own, exact writes what ar writes, by
+    diffusion's drafts. Without it diffusion, if the bundle has a denoiser."""
     language: str | None = None
     """Spoken language, such as de. Without it Whisper's decoder names it."""
     rule: RuleName = "pbeb"
@@ -66,7 +66,7 @@ class DecodingOptions:
     """The most windows that are recognised at once."""
     window: float | None = None
     """Seconds of the longest window that a recording is cut into, in a pause if there is one;
-    without it 30 for ar and 9.5 for diffusion."""
+    without it 30 for ar and exact, 9.5 for diffusion."""
 
     def transcriber(self, rule: UnmaskingRule | None = None) -> Transcriber:
         """Bring the bundle, and load it.
@@ -74,8 +74,8 @@ class DecodingOptions:
         Args:
             rule: instead of the one that is named.
         """
-        return Transcriber(
-            Bundle.open(hub.find_bundle(self.bundle, _say, whole=self.decoder == "ar")),
+        return Transcriber.from_bundle(
+            self.bundle,
             decoder=self.decoder,
             language=self.language,
             rule=rule or rule_of(self.rule, self.steps, self.revise),

@@ -23,7 +23,7 @@ from whisfusion_jax.decoding.exact import (
     drafter_of,
 )
 from whisfusion_jax.decoding.greedy import decode_greedily
-from whisfusion_jax.models.decoder import Cache
+from whisfusion_jax.models.decoder import Cache, CrossCache
 from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.whisper import Whisper
@@ -47,7 +47,7 @@ class Told:
     text: jax.Array
     shift: int = field(default=0, metadata={"static": True})
 
-    def prepare(self, audio: AudioStates) -> None:
+    def prepare(self, audio: AudioStates, cross: CrossCache) -> None:
         return None
 
     def __call__(self, prepared: Any, known: Known, size: int) -> tuple[jax.Array, Cache]:
@@ -111,14 +111,14 @@ def test_a_denoiser_that_knows_nothing_changes_no_token(
 ) -> None:
     audio = audio_of(0)
     drafter = drafter_of(
-        kind(tiny_whisper, shortlist), shortlist, TINY.vocabulary, TINY_RULES.suppress, 16, passes
+        kind(tiny_whisper, shortlist), shortlist, tiny_whisper.decoder, TINY_RULES.suppress, passes
     )
     assert_same(exact(tiny_whisper, drafter, audio), greedy(tiny_whisper, audio))
 
 
 def test_two_hundred_random_pairs(tiny_whisper: Whisper, shortlist: Shortlist) -> None:
     drafter = drafter_of(
-        warm(tiny_whisper, shortlist), shortlist, TINY.vocabulary, TINY_RULES.suppress, 16
+        warm(tiny_whisper, shortlist), shortlist, tiny_whisper.decoder, TINY_RULES.suppress
     )
 
     @jax.jit
@@ -156,7 +156,7 @@ def test_a_warm_drafter_reads_the_text_in_whispers_own_cache(
     everything = Shortlist(np.arange(TINY.vocabulary), WhisperTokenizer(tokenizer_file))
     config = DenoiserConfig.of_whisper(TINY, rank=4)
     denoiser = warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
-    drafter = drafter_of(denoiser, everything, TINY.vocabulary, TINY_RULES.suppress, 16)
+    drafter = drafter_of(denoiser, everything, tiny_whisper.decoder, TINY_RULES.suppress)
     audio = audio_of(0)
     found = decode_exactly(tiny_whisper.decoder, drafter, audio, PROMPTS, VOCABULARY, 1, LENGTH)
     expected = greedy(tiny_whisper, audio)
@@ -170,7 +170,7 @@ def test_a_row_does_not_depend_on_its_neighbours(
 ) -> None:
     audio = audio_of(3)
     drafter: DenoiserDrafter = drafter_of(
-        warm(tiny_whisper, shortlist), shortlist, TINY.vocabulary, TINY_RULES.suppress, 16
+        warm(tiny_whisper, shortlist), shortlist, tiny_whisper.decoder, TINY_RULES.suppress
     )
     together = exact(tiny_whisper, drafter, audio)
     for row in range(3):

@@ -16,11 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, likeliest, read_prompt
+from whisfusion_jax.decoding.canvas import CANVASES
 from whisfusion_jax.decoding.denoising import DenoisingSettings, allowed
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
-from whisfusion_jax.models.denoiser import Denoiser
+from whisfusion_jax.models.denoiser import Denoiser, on_decoder
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.text.shortlist import Shortlist
+
+DRAFT = 8
+"""Tokens of a draft."""
 
 
 @jax.tree_util.register_dataclass
@@ -41,8 +45,8 @@ class Known:
 class Drafter(Protocol):
     """Proposes what comes next. A pytree: its weights are a program's arguments."""
 
-    def prepare(self, audio: AudioStates) -> Any:
-        """What it computes once an utterance."""
+    def prepare(self, audio: AudioStates, cross: CrossCache) -> Any:
+        """What it needs of an utterance, computed once; `cross` is the decoder's."""
 
     def __call__(self, prepared: Any, known: Known, size: int) -> tuple[jax.Array, Cache]:
         """Draft so many tokens.
@@ -57,8 +61,8 @@ class Drafter(Protocol):
 class DenoiserDrafter:
     """Drafts by a denoiser, likeliest tokens.
 
-    A warm one reads the verified text from the decoder's cache, as its own reading of it is the
-    decoder's; one from scratch passes over the whole canvas.
+    A warm one has the decoder's weights and reads its caches; one from scratch passes over the
+    whole canvas.
     """
 
     denoiser: Denoiser
@@ -68,15 +72,15 @@ class DenoiserDrafter:
     """[Whisper's vocabulary] int32: the denoiser's token of each of Whisper's, or its mask."""
     settings: DenoisingSettings = field(metadata={"static": True})
     """The end token and those that are never written, as the denoiser counts."""
-    length: int = field(metadata={"static": True})
+    length: int = field(default=CANVASES[-1], metadata={"static": True})
     """Of the canvas of one from scratch."""
     passes: int = field(default=1, metadata={"static": True})
     """Of the denoiser for each draft."""
     keep: float = field(default=0.5, metadata={"static": True})
     """Tokens this probable are known to the next pass."""
 
-    def prepare(self, audio: AudioStates) -> CrossCache:
-        return self.denoiser.cross_cache(audio)
+    def prepare(self, audio: AudioStates, cross: CrossCache) -> CrossCache:
+        return cross if self.denoiser.warm else self.denoiser.cross_cache(audio)
 
     def __call__(self, prepared: CrossCache, known: Known, size: int) -> tuple[jax.Array, Cache]:
         mask, cache = self.denoiser.mask_token, known.cache
@@ -122,28 +126,25 @@ class DenoiserDrafter:
 def drafter_of(
     denoiser: Denoiser,
     shortlist: Shortlist,
-    vocabulary: int,
+    decoder: Decoder,
     suppress: tuple[int, ...],
-    length: int,
     passes: int = 1,
 ) -> DenoiserDrafter:
     """A denoiser's drafter.
 
     Args:
-        vocabulary: Whisper's number of tokens.
+        decoder: for whom it drafts; a warm denoiser must have come from it.
         suppress: Whisper's tokens that are never written.
-        length: of the canvas of one from scratch.
         passes: of the denoiser for each draft.
     """
-    own, known = shortlist.lookup(np.arange(vocabulary))
+    own, known = shortlist.lookup(np.arange(decoder.embedding.shape[0]))
     never = (*shortlist.those_of(suppress), *shortlist.special)
     return DenoiserDrafter(
-        denoiser,
+        on_decoder(denoiser, decoder) if denoiser.warm else denoiser,
         jnp.asarray(shortlist.tokens),
         jnp.asarray(np.where(known, own, denoiser.mask_token)),
         DenoisingSettings(shortlist.end, never),
-        length,
-        passes,
+        passes=passes,
     )
 
 
@@ -180,7 +181,7 @@ def decode_exactly(
     audio: AudioStates,
     prompt: jax.Array,
     vocabulary: Vocabulary,
-    size: int = 8,
+    size: int = DRAFT,
     max_tokens: int = 224,
 ) -> Verified:
     """Write what `decode_greedily` writes, several tokens a round.
@@ -194,7 +195,8 @@ def decode_exactly(
     """
     batch, offset = prompt.shape
     length = offset + max_tokens + size
-    cross, prepared = decoder.cross_cache(audio), drafter.prepare(audio)
+    cross = decoder.cross_cache(audio)
+    prepared = drafter.prepare(audio, cross)
     start = read_prompt(decoder, cross, prompt, vocabulary, length)
     index = jnp.arange(size + 1)
 

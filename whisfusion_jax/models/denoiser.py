@@ -274,3 +274,16 @@ def warm_denoiser(
             value = own[path[0]] if path[0] in own else weights[path][...]
         variable.set_value(value)
     return nnx.merge(graph, state)
+
+
+def on_decoder(denoiser: Denoiser, decoder: Decoder) -> Denoiser:
+    """A warm denoiser that reads the weights of the decoder it came from: the very same arrays.
+
+    So both together are hardly larger than one, and the decoder's caches serve the denoiser.
+    """
+    weights = dict(nnx.to_flat_state(nnx.state(decoder)))
+    graph, state = nnx.split(denoiser)
+    for path, variable in nnx.to_flat_state(state):
+        if path in weights and path[0] != "embedding":
+            variable.set_value(weights[path][...])
+    return nnx.merge(graph, state)

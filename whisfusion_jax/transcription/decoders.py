@@ -1,22 +1,23 @@
 """The decoders that a Transcriber can use, each from the same encoder's states to texts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.beam import decode_by_beam
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import FREE, DenoisingSettings, denoise
+from whisfusion_jax.decoding.exact import DenoiserDrafter, decode_exactly
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.decoding.stretches import denoise_by_stretches
+from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioStates
 
-DecoderName = Literal["diffusion", "ar"]
+DecoderName = Literal["diffusion", "exact", "ar"]
 
 
 @jax.tree_util.register_dataclass
@@ -31,7 +32,8 @@ class Texts:
     fixed_at: jax.Array
     """[batch, candidates, n] int32: the step, from 1, that wrote each token."""
     steps: jax.Array
-    """[batch, candidates] int32: passes of the decoder until the text was there."""
+    """[batch, candidates] int32: passes of the decoder, or rounds of exact decoding, until the text
+    was there."""
     language: jax.Array
     """[batch] int32: the language token, given or heard; -1 if there is none."""
     no_speech: jax.Array
@@ -48,7 +50,7 @@ class Autoregressive:
 
     def __call__(
         self,
-        model: nnx.Module,
+        model: Decoder,
         audio: AudioStates,
         prompt: jax.Array,
         keys: jax.Array,
@@ -57,7 +59,7 @@ class Autoregressive:
         """Write a batch's texts.
 
         Args:
-            model: the `Decoder`.
+            model: Whisper's.
             audio: [batch, positions, width].
             prompt: [batch, p] int32, see `read_prompt`.
         """
@@ -78,6 +80,46 @@ class Autoregressive:
 
 
 @dataclass(frozen=True)
+class Exact:
+    """A denoiser drafts, Whisper's decoder verifies: the decoder's greedy text in fewer steps."""
+
+    vocabulary: Vocabulary
+    max_tokens: int = 224
+
+    def __call__(
+        self,
+        model: tuple[Decoder, DenoiserDrafter],
+        audio: AudioStates,
+        prompt: jax.Array,
+        keys: jax.Array,
+        seconds: int,
+    ) -> Texts:
+        """Write a batch's texts.
+
+        Args:
+            model: the decoder and what drafts for it.
+            audio: [batch, positions, width].
+            prompt: [batch, p] int32, see `read_prompt`.
+            seconds: of audio, at most.
+        """
+        decoder, drafter = model
+        drafter = replace(drafter, length=canvas_for(seconds))
+        verified = decode_exactly(
+            decoder, drafter, audio, prompt, self.vocabulary, max_tokens=self.max_tokens
+        )
+        decoded = verified.decoded
+        return Texts(
+            tokens=decoded.tokens[:, None],
+            confidence=jnp.exp(decoded.logprobs[:, None]),
+            # The prompt's pass, which names the first token, counts as Whisper's first step does.
+            fixed_at=verified.round_of[:, None] + 1,
+            steps=verified.rounds[:, None] + 1,
+            language=decoded.language,
+            no_speech=decoded.no_speech,
+        )
+
+
+@dataclass(frozen=True)
 class Diffusion:
     """A denoiser: several tokens a step."""
 
@@ -87,7 +129,7 @@ class Diffusion:
 
     def __call__(
         self,
-        model: nnx.Module,
+        model: Denoiser,
         audio: AudioStates,
         prompt: jax.Array,
         keys: jax.Array,
@@ -96,13 +138,12 @@ class Diffusion:
         """Write a batch's texts.
 
         Args:
-            model: the `Denoiser`.
+            model: what denoises.
             audio: [batch, positions, width].
             prompt: [batch, p] int32, in the denoiser's tokens.
             keys: [batch] random keys.
             seconds: of audio, at most.
         """
-        assert isinstance(model, Denoiser)
         length, batch = canvas_for(seconds), len(prompt)
         rule = self.settings.rule
         # Stretches leave masked what a rule with too few steps doesn't reach.
@@ -121,3 +162,7 @@ class Diffusion:
             language=prompt[:, 1] if prompt.shape[1] > 2 else jnp.full(batch, -1),
             no_speech=jnp.full(batch, jnp.nan),
         )
+
+
+Decode = Autoregressive | Exact | Diffusion
+"""How a batch's states become texts; static, so part of a compiled program's key."""

@@ -9,13 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
 from whisfusion_jax.models.encoder import Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
-from whisfusion_jax.transcription.decoders import Autoregressive, Diffusion, Texts
+from whisfusion_jax.transcription.decoders import Decode, Texts
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,13 @@ class RecogniserSettings:
     """What a compiled program depends on beside shapes."""
 
     mel_bins: int
-    decode: Autoregressive | Diffusion
+    decode: Decode
 
 
 @partial(jax.jit, static_argnames="settings")
 def recognise(
     encoder: Encoder,
-    decoder: nnx.Module,
+    decoder: Any,
     memory: PaddingMemory | None,
     samples: jax.Array,
     prompt: jax.Array,
@@ -39,7 +38,7 @@ def recognise(
     """The whole path on the device: log-mel, encoder, decoder.
 
     Args:
-        decoder: the one that `settings.decode` runs.
+        decoder: the model that `settings.decode` runs.
         memory: None for windows of 30 s.
         samples: [batch, n] float32, zero-padded to the bucket.
         prompt: [batch, p] int32, in the decoder's tokens.
@@ -57,7 +56,7 @@ class Recogniser:
     def __init__(
         self,
         encoder: Encoder,
-        decoder: nnx.Module,
+        decoder: Any,
         memory: PaddingMemory | None,
         settings: RecogniserSettings,
         on_compile: Callable[[str], None],

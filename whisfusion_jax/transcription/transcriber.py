@@ -11,7 +11,6 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
@@ -27,11 +26,19 @@ from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.denoising import DenoisingSettings
+from whisfusion_jax.decoding.exact import drafter_of
 from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
 from whisfusion_jax.decoding.winner import Winner, pick_winner
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle
-from whisfusion_jax.transcription.decoders import Autoregressive, DecoderName, Diffusion, Texts
+from whisfusion_jax.transcription.decoders import (
+    Autoregressive,
+    Decode,
+    DecoderName,
+    Diffusion,
+    Exact,
+    Texts,
+)
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
 from whisfusion_jax.transcription.transcript import Segment, Transcript, group_words
 
@@ -72,6 +79,7 @@ class Transcriber:
         bundle: Bundle,
         *,
         decoder: DecoderName | None = None,
+        drafts: Bundle | None = None,
         language: str | None = None,
         beams: int = 1,
         rule: UnmaskingRule | None = None,
@@ -88,8 +96,10 @@ class Transcriber:
         """Load a bundle's weights.
 
         Args:
-            decoder: `diffusion` writes several tokens a step, `ar` is Whisper's own; None is
-                diffusion if the bundle has a denoiser.
+            decoder: `diffusion` writes several tokens a step, `ar` is Whisper's own, `exact`
+                writes what `ar` writes, by diffusion's drafts; None is diffusion if the bundle has
+                a denoiser.
+            drafts: whose denoiser drafts for `exact`; None is the bundle's own.
             language: a code such as "de"; None lets Whisper's decoder name each recording's.
             beams: of Whisper's decoder; 1 is greedy.
             rule: which tokens diffusion keeps at each step; None for the default.
@@ -119,7 +129,7 @@ class Transcriber:
         self.bundle = bundle
         self._tokenizer = tokenizer = bundle.tokenizer
         self._batch_size = batch_size
-        model = bundle.config.model
+        model, suppress = bundle.config.model, bundle.config.rules.suppress
         self._codes = (
             {id_: code for code, id_ in tokenizer.languages.items()} if model.multilingual else {}
         )
@@ -138,48 +148,60 @@ class Transcriber:
         # Without a memory short windows cost the encoder as much as long ones.
         short = name == "diffusion" and memory is not None
         self._window = window or (SHORT_WINDOW if short else WINDOW_SECONDS)
-        if name == "ar":
-            self._shortlist = None
-            loaded = self._autoregressive(dtype, beams)
-        else:
-            denoiser, self._shortlist = bundle.load_denoiser(dtype)
-            never = self._shortlist.those_of(bundle.config.rules.suppress)
-            settings = DenoisingSettings(
-                self._shortlist.end,
-                (*never, *self._shortlist.special),
-                rule or PositionBiased(),
-                candidates,
-                temperature,
+        loaded: Any
+        decode: Decode
+        shortlist = None
+        if name == "diffusion":
+            loaded, shortlist = bundle.load_denoiser(dtype)
+            never = (*shortlist.those_of(suppress), *shortlist.special)
+            rule = rule or PositionBiased()
+            decode = Diffusion(
+                DenoisingSettings(shortlist.end, never, rule, candidates, temperature)
             )
-            loaded = denoiser, Diffusion(settings)
+        else:
+            languages = tuple(sorted(self._codes))
+            vocabulary = Vocabulary(
+                bundle.config.rules, tokenizer.end, tokenizer.no_speech, languages
+            )
+            loaded, decode = bundle.load_decoder(dtype), Autoregressive(vocabulary, beams)
+            if name == "exact":
+                denoiser, words = (drafts or bundle).load_denoiser(dtype)
+                drafter = drafter_of(denoiser, words, loaded, suppress)
+                loaded, decode = (loaded, drafter), Exact(vocabulary)
+        self._shortlist = shortlist
         self.recogniser = Recogniser(
             bundle.load_encoder(dtype),
-            loaded[0],
+            loaded,
             memory,
-            RecogniserSettings(model.mel_bins, loaded[1]),
+            RecogniserSettings(model.mel_bins, decode),
             on_compile,
         )
 
-    def _autoregressive(
-        self, dtype: DTypeLike, beams: int
-    ) -> tuple[nnx.Module, Autoregressive | Diffusion]:
-        rules, tokenizer = self.bundle.config.rules, self._tokenizer
-        languages = tuple(sorted(self._codes))
-        vocabulary = Vocabulary(rules, tokenizer.end, tokenizer.no_speech, languages)
-        return self.bundle.load_decoder(dtype), Autoregressive(vocabulary, beams)
-
     @classmethod
-    def from_bundle(cls, bundle: str | Path, **settings: Any) -> Self:
+    def from_bundle(
+        cls,
+        bundle: str | Path,
+        *,
+        decoder: DecoderName | None = None,
+        on_compile: Callable[[str], None] = lambda message: None,
+        **settings: Any,
+    ) -> Self:
         """Open a bundle by its directory, or by a name that `whisfusion get` knows.
 
         Args:
             bundle: a directory, a `gs://` path, or a name such as "tiny.en".
+            decoder: as the constructor takes it. `ar` and `exact` bring Whisper's own weights, if
+                the name is that of a bundle that is shipped without.
+            on_compile: told before each compilation, and of downloads.
             settings: as the constructor takes them.
 
         Raises:
-            BundleError: there is no such bundle, or it is damaged.
+            WhisfusionError: there is no such bundle, or it is damaged, or a setting is wrong.
         """
-        return cls(Bundle.open(find_bundle(bundle)), **settings)
+        whole = decoder in ("ar", "exact")
+        opened = Bundle.open(find_bundle(bundle, on_compile, whole))
+        drafts = Bundle.open(find_bundle(bundle)) if decoder == "exact" else None
+        return cls(opened, decoder=decoder, drafts=drafts, on_compile=on_compile, **settings)
 
     def transcribe(self, source: Source, language: str | None = None) -> Transcript:
         """Transcribe one recording of any length.
