@@ -261,6 +261,9 @@ class TrainConfig:
     keep_states: bool = True
     """Encode every example once and keep its states on disk, so that epochs cost the decoder
     alone; else encode each batch again, without a teacher."""
+    heard: bool = False
+    """Learn the text that Whisper itself writes, not the one beside the speech, which may be
+    missing: for the drafts of exact decoding, which Whisper must agree to. With `keep_states`."""
     teacher: float = 1.0
     """Share of the target that is Whisper's own distribution where it is sure of the text."""
     inverse_ratio: bool = False

@@ -16,6 +16,7 @@ from whisfusion_jax.data.sources import Example
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.hub import CLIPS
 from whisfusion_jax.text.shortlist import Shortlist
+from whisfusion_jax.transcription.transcriber import Transcriber
 
 TEXTS = ("Hello there.", "", "A much longer sentence than the others, it is.", "Ünïcode")
 
@@ -55,6 +56,14 @@ def test_texts_survive(encoded: Encoded, bundle: Bundle) -> None:
         *text, end = encoded.tokens(number).tolist()
         assert bundle.tokenizer.decode(text).strip() == TEXTS[number % 4]
         assert end == bundle.tokenizer.end
+
+
+def test_what_whisper_hears_can_stand_for_the_text(bundle: Bundle, tmp_path: Path) -> None:
+    heard = encode_examples(Spoken(), bundle, tmp_path / "heard", heard=True)
+    transcriber = Transcriber(bundle, decoder="ar")
+    for number in (0, 4):
+        (segment,) = transcriber.transcribe(Spoken()[number].samples).segments
+        assert heard.tokens(number).tolist() == [*segment.tokens, bundle.tokenizer.end]
 
 
 def test_states_do_not_depend_on_who_shares_the_batch(

@@ -111,7 +111,11 @@ def test_a_denoiser_that_knows_nothing_changes_no_token(
 ) -> None:
     audio = audio_of(0)
     drafter = drafter_of(
-        kind(tiny_whisper, shortlist), shortlist, tiny_whisper.decoder, TINY_RULES.suppress, passes
+        kind(tiny_whisper, shortlist),
+        shortlist,
+        tiny_whisper.decoder,
+        TINY_RULES.suppress,
+        passes=passes,
     )
     assert_same(exact(tiny_whisper, drafter, audio), greedy(tiny_whisper, audio))
 

@@ -61,6 +61,22 @@ def test_what_shares_a_batch_does_not_matter(name: str, request: pytest.FixtureR
     assert texts(transcriber.transcribe_many(CLIPS[::-1])) == alone[::-1]
 
 
+def test_exact_writes_what_whisper_writes(
+    transcriber: Transcriber, with_memory: Bundle, denoising: Bundle
+) -> None:
+    by_drafts = Transcriber(with_memory, decoder="exact", drafts=denoising, batch_size=4)
+    for found, expected in zip(
+        by_drafts.transcribe_many(CLIPS), transcriber.transcribe_many(CLIPS), strict=True
+    ):
+        assert found.text == expected.text
+        for own, whispers in zip(found.segments, expected.segments, strict=True):
+            assert own.tokens == whispers.tokens
+            assert own.confidences == pytest.approx(whispers.confidences, abs=1e-4)
+            assert own.avg_logprob == pytest.approx(whispers.avg_logprob, abs=1e-4)
+            assert own.no_speech_prob == whispers.no_speech_prob
+            assert max(own.fixed_at) <= own.steps <= whispers.steps
+
+
 @either
 def test_a_second_batch_of_the_same_shape_compiles_nothing(
     name: str, request: pytest.FixtureRequest
@@ -136,6 +152,8 @@ def test_decoders_that_are_not_there_are_named(with_memory: Bundle, denoising: B
         Transcriber(with_memory, decoder="diffusion")
     with pytest.raises(BundleError, match="has no decoder of Whisper's"):
         Transcriber(denoising, decoder="ar")
+    with pytest.raises(BundleError, match="has no denoiser"):
+        Transcriber(with_memory, decoder="exact")
     assert Transcriber(denoising).bundle is denoising
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,11 +22,12 @@ from whisfusion_jax.audio.windows import WINDOW_SECONDS, bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND, WhisperConfig
 from whisfusion_jax.data.sources import Source
+from whisfusion_jax.decoding.autoregressive import Vocabulary
+from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.encoder import AudioStates, Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
-from whisfusion_jax.models.whisper import Whisper
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
 
 TOP = 8
@@ -119,6 +120,7 @@ def encode_examples(
     bundle: Bundle,
     folder: str | Path,
     track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
+    heard: bool = False,
 ) -> Encoded:
     """Run the frozen encoder over a source, once; the folder appears whole or not at all.
 
@@ -129,13 +131,14 @@ def encode_examples(
         bundle: a Whisper's, with a padding memory.
         folder: to be made.
         track: wraps the numbers of the examples, for progress.
+        heard: keep the text that Whisper writes instead of the source's.
     """
     folder = Path(folder)
     aside = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
-        _Writer(bundle, aside).write(source, track)
+        _Writer(bundle, aside, heard).write(source, track)
         aside.rename(folder)
     except OSError as error:
         raise WhisfusionError(f"{folder}: can't be written ({error.strerror or error})") from None
@@ -170,11 +173,15 @@ def read_row(source: Source, number: int, tokenizer: WhisperTokenizer, model: Wh
 class _Writer:
     """Gathers examples by bucket, and writes what is known of each."""
 
-    def __init__(self, bundle: Bundle, folder: Path) -> None:
+    def __init__(self, bundle: Bundle, folder: Path, heard: bool) -> None:
+        self._heard = heard
         self._whisper, self._memory = bundle.load_whisper(), bundle.load_memory()
         if self._memory is None:
             raise WhisfusionError(f"{bundle.path}: has no padding memory (see `whisfusion memory`)")
         self._tokenizer, self._model = bundle.tokenizer, bundle.config.model
+        self._vocabulary = Vocabulary(
+            bundle.config.rules, self._tokenizer.end, self._tokenizer.no_speech
+        )
         self._folder = folder
         self._rows: dict[int, int] = defaultdict(int)
         self._known: dict[int, dict[str, Any]] = {}
@@ -183,29 +190,38 @@ class _Writer:
         waiting: dict[tuple[int, int], list[Row]] = defaultdict(list)
         for number in track(range(len(source))):
             row = read_row(source, number, self._tokenizer, self._model)
-            key = bucket_for(len(row.samples)), -(-len(row.tokens) // 32) * 32
+            key = bucket_for(len(row.samples)), -(-len(row.tokens) // 32)
             waiting[key].append(row)
             if len(waiting[key]) == _ROWS:
-                self._encode(*key, waiting.pop(key))
+                self._encode(key[0], waiting.pop(key))
         for key, rows in waiting.items():
-            self._encode(*key, rows)
+            self._encode(key[0], rows)
         self._write_index()
 
-    def _encode(self, bucket: int, n: int, rows: list[Row]) -> None:
+    def _encode(self, bucket: int, rows: list[Row]) -> None:
         filled = rows + rows[-1:] * (_ROWS - len(rows))
         samples = np.stack([pad_to(row.samples, bucket) for row in filled])
-        tokens = np.full((_ROWS, n), self._tokenizer.end, np.int32)
-        for at, row in enumerate(filled):
-            tokens[at, : len(row.tokens)] = row.tokens
         prompt = np.array([row.prompt for row in filled], np.int32)
         memory = self._memory if bucket < WINDOW_SECONDS else None
+        decoder, end = self._whisper.decoder, self._tokenizer.end
+        audio = encode(self._whisper.encoder, memory, samples)
+        if self._heard:
+            written = decode_greedily(decoder, audio, prompt, self._vocabulary)
+            filled = [
+                replace(row, tokens=[*own[: own.index(end)], end] if end in own else [*own, end])
+                for row, own in zip(filled, np.asarray(written.tokens).tolist(), strict=True)
+            ]
+        longest = max(len(row.tokens) for row in filled)
+        tokens = np.full((_ROWS, -(-longest // 32) * 32), end, np.int32)
+        for at, row in enumerate(filled):
+            tokens[at, : len(row.tokens)] = row.tokens
         states, taught, probs = jax.device_get(
-            _encode_and_teach(self._whisper, memory, samples, prompt, tokens)
+            (audio.states, *_teach(decoder, audio, prompt, tokens))
         )
         frames = bucket * FRAMES_PER_SECOND
         with (self._folder / f"{bucket:02}.states").open("ab") as file:
             file.write(states[: len(rows), :frames].astype(np.float16).tobytes())
-        for at, row in enumerate(rows):
+        for at, row in enumerate(filled[: len(rows)]):
             self._known[row.number] = {
                 "bucket": bucket,
                 "row": self._rows[bucket] + at,
@@ -232,27 +248,17 @@ class _Writer:
 
 
 @jax.jit
-def _encode_and_teach(
-    whisper: Whisper,
-    memory: PaddingMemory | None,
-    samples: jax.Array,
-    prompt: jax.Array,
-    tokens: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """States, and Whisper's likeliest tokens at each position of the true text."""
-    audio = encode(whisper.encoder, memory, samples)
-    return audio.states, *_teach(whisper.decoder, audio, prompt, tokens)
-
-
 def encode(encoder: Encoder, memory: PaddingMemory | None, samples: jax.Array) -> AudioStates:
     """Samples of a bucket, [batch, n], to states, which end with the memory's."""
     loudness = None if memory is None else memory.config.loudness
     return encoder(log_mel(samples, encoder.conv1.kernel.shape[1], loudness), memory)
 
 
+@jax.jit
 def _teach(
     decoder: Decoder, audio: AudioStates, prompt: jax.Array, tokens: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
+    """Whisper's likeliest tokens at each position of a text, and their probabilities."""
     whole = jnp.concatenate([prompt, tokens[:, :-1]], axis=1)
     cache = decoder.empty_cache(*whole.shape)
     hidden, _ = decoder(whole, cache, 0, decoder.cross_cache(audio))

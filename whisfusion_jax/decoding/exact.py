@@ -17,7 +17,6 @@ import numpy as np
 
 from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, likeliest, read_prompt
 from whisfusion_jax.decoding.canvas import CANVASES
-from whisfusion_jax.decoding.denoising import DenoisingSettings, allowed
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 from whisfusion_jax.models.denoiser import Denoiser, on_decoder
 from whisfusion_jax.models.encoder import AudioStates
@@ -25,6 +24,10 @@ from whisfusion_jax.text.shortlist import Shortlist
 
 DRAFT = 8
 """Tokens of a draft."""
+
+COMMONEST = 8192
+"""Of Whisper's tokens, so many may be drafted: numbered in the order of their frequency, they are
+most of any text, and the whole vocabulary would cost as much as several layers."""
 
 
 @jax.tree_util.register_dataclass
@@ -59,19 +62,19 @@ class Drafter(Protocol):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class DenoiserDrafter:
-    """Drafts by a denoiser, likeliest tokens.
+    """Drafts by a denoiser: the likeliest tokens of some.
 
     A warm one has the decoder's weights and reads its caches; one from scratch passes over the
     whole canvas.
     """
 
     denoiser: Denoiser
-    names: jax.Array
-    """[vocabulary] int32: Whisper's token of each of the denoiser's."""
     own: jax.Array
     """[Whisper's vocabulary] int32: the denoiser's token of each of Whisper's, or its mask."""
-    settings: DenoisingSettings = field(metadata={"static": True})
-    """The end token and those that are never written, as the denoiser counts."""
+    names: jax.Array
+    """[n] int32: Whisper's tokens that may be drafted."""
+    table: jax.Array
+    """[n, width]: their embeddings."""
     length: int = field(default=CANVASES[-1], metadata={"static": True})
     """Of the canvas of one from scratch."""
     passes: int = field(default=1, metadata={"static": True})
@@ -88,38 +91,34 @@ class DenoiserDrafter:
         canvas = jnp.where(behind, mask, self.own[known.tokens])
         at = known.count[:, None] + jnp.arange(size)
         put = jax.vmap(lambda row, i, new: row.at[i].set(new))
-        drafted = jnp.full(at.shape, mask)
-        for n in range(self.passes):
+        hidden, cache = self._read(prepared, canvas, known, size, cache)
+        drafted, sure = self._likeliest(hidden)
+        for _ in range(1, self.passes):
+            canvas = put(canvas, at, jnp.where(sure, self.own[drafted], mask))
             hidden, cache = self._read(prepared, canvas, known, size, cache)
-            logits = allowed(self.denoiser.logits(hidden), self.settings)
-            sure = logits.max(-1) - jax.nn.logsumexp(logits, axis=-1) > jnp.log(self.keep)
-            fresh = drafted == mask
-            if n + 1 < self.passes:
-                fresh &= sure
-            drafted = jnp.where(fresh, logits.argmax(-1), drafted)
-            canvas = put(canvas, at, drafted)
-        return self.names[drafted], cache
+            again, surer = self._likeliest(hidden)
+            drafted, sure = jnp.where(sure, drafted, again), sure | surer
+        return drafted, cache
+
+    def _likeliest(self, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """[batch, size, width] to Whisper's tokens, and whether they are to be kept."""
+        logits = jnp.matmul(hidden, self.table.T, preferred_element_type=jnp.float32)
+        token, logprob = likeliest(logits)
+        return self.names[token], logprob > jnp.log(self.keep)
 
     def _read(
         self, cross: CrossCache, canvas: jax.Array, known: Known, size: int, cache: Cache
     ) -> tuple[jax.Array, Cache]:
         """Hidden states [batch, size, width] of what follows the known positions."""
-        first = known.prompt
+        first, start = known.prompt, known.count[:, None] - 1
         if self.denoiser.warm:
             hidden, cache = self.denoiser.stretch(
-                canvas[:, None],
-                known.count[:, None] - 1,
-                size,
-                first,
-                canvas.shape[1],
-                cross,
-                cache,
+                canvas[:, None], start, size, first, canvas.shape[1], cross, cache
             )
             return hidden[:, 0], cache
         text = canvas[:, None, first : first + self.length]
         hidden = self.denoiser(canvas[:, :first], text, cross)[:, 0]
-        at = known.count[:, None] - first + jnp.arange(size)
-        at = jnp.minimum(at, hidden.shape[1] - 1)
+        at = jnp.minimum(start + 1 - first + jnp.arange(size), hidden.shape[1] - 1)
         return jnp.take_along_axis(hidden, at[..., None], axis=1), cache
 
 
@@ -128,6 +127,7 @@ def drafter_of(
     shortlist: Shortlist,
     decoder: Decoder,
     suppress: tuple[int, ...],
+    commonest: int = COMMONEST,
     passes: int = 1,
 ) -> DenoiserDrafter:
     """A denoiser's drafter.
@@ -135,16 +135,21 @@ def drafter_of(
     Args:
         decoder: for whom it drafts; a warm denoiser must have come from it.
         suppress: Whisper's tokens that are never written.
+        commonest: of Whisper's tokens, so many may be drafted, and the end token.
         passes: of the denoiser for each draft.
     """
-    own, known = shortlist.lookup(np.arange(decoder.embedding.shape[0]))
-    never = (*shortlist.those_of(suppress), *shortlist.special)
+    tokens, vocabulary = shortlist.tokens, decoder.embedding.shape[0]
+    end = tokens[shortlist.end]
+    (rows,) = np.nonzero(
+        ((tokens < min(commonest, end)) & ~np.isin(tokens, suppress)) | (tokens == end)
+    )
+    own, has = shortlist.lookup(np.arange(vocabulary))
+    own = np.where(has, own, denoiser.mask_token)
+    table = denoiser.embedding[rows]
+    if denoiser.warm:
+        denoiser, own = on_decoder(denoiser, decoder), np.arange(vocabulary)
     return DenoiserDrafter(
-        on_decoder(denoiser, decoder) if denoiser.warm else denoiser,
-        jnp.asarray(shortlist.tokens),
-        jnp.asarray(np.where(known, own, denoiser.mask_token)),
-        DenoisingSettings(shortlist.end, never),
-        passes=passes,
+        denoiser, jnp.asarray(own, jnp.int32), jnp.asarray(tokens[rows]), table, passes=passes
     )
 
 

@@ -277,13 +277,14 @@ def warm_denoiser(
 
 
 def on_decoder(denoiser: Denoiser, decoder: Decoder) -> Denoiser:
-    """A warm denoiser that reads the weights of the decoder it came from: the very same arrays.
+    """A warm denoiser on the weights of the decoder it came from: the very same arrays.
 
-    So both together are hardly larger than one, and the decoder's caches serve the denoiser.
+    So both together are hardly larger than one, and the decoder's caches serve the denoiser. It
+    counts tokens as the decoder does.
     """
     weights = dict(nnx.to_flat_state(nnx.state(decoder)))
     graph, state = nnx.split(denoiser)
     for path, variable in nnx.to_flat_state(state):
-        if path in weights and path[0] != "embedding":
+        if path in weights:
             variable.set_value(weights[path][...])
     return nnx.merge(graph, state)

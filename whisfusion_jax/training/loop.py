@@ -222,7 +222,9 @@ def _examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Exampl
         numbers, description=doing
     )
     if config.keep_states:
-        return encode_examples(source, bundle, folder, track)
+        return encode_examples(source, bundle, folder, track, config.heard)
+    if config.heard:
+        raise WhisfusionError("heard: texts are written once, so states must be kept (keep_states)")
     return Live(source, bundle, track)
 
 
