@@ -236,6 +236,8 @@ class TrainConfig:
     denoiser: DenoiserConfig | None = None
     """Sizes of one from scratch; None starts from Whisper's decoder. The vocabulary's size is
     that of the shortlist, whatever stands here."""
+    start: str | None = None
+    """A bundle whose denoiser to go on from, with its shortlist; by name or directory."""
     commonest: int = 10_000
     """Of Whisper's tokens, so many are in the shortlist anyway."""
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -132,6 +132,19 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     assert logged(work, "loss") == losses
 
 
+def test_a_run_goes_on_from_a_bundle_by_stretches(
+    trained: Trained, exported: Bundle, config: TrainConfig, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    later = dataclasses.replace(
+        config, work=work, start=str(exported.path), sentences=(), dev=None, stretch=4,
+        phases=(PhaseConfig(25, ("ahead",)),), optimizer=OptimizerConfig(rate=1e-4, warmup=1),
+    )  # fmt: skip
+    found = run(later)
+    assert found.config == trained.config
+    assert logged(work, "loss")[25] < 0.1 * logged(config.work, "loss")[25]
+
+
 def test_the_dev_set_is_transcribed_at_every_save(trained: Trained, config: TrainConfig) -> None:
     assert list(logged(config.work, "dev/wer")) == [200, 400]
     assert logged(config.work, "dev/wer")[400] == 0

@@ -35,6 +35,7 @@ from whisfusion_jax.training.checkpoints import Checkpoints
 from whisfusion_jax.training.export import export_bundle
 from whisfusion_jax.training.step import (
     Metrics,
+    Split,
     StepSettings,
     averaged,
     make_step,
@@ -69,11 +70,8 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
         WhisfusionError: the data or the bundle can't be had, or the loss is no number.
     """
     bundle = Bundle.open(find_bundle(config.bundle, whole=True))
-    shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
+    sizes, shortlist, parts, parameters = _beginning(config, bundle)
     examples = _examples(config, bundle, progress)
-    sizes = denoiser_config(config, bundle, shortlist)
-    learned = config.learned or (LEARNED if sizes.warm else (".*",))
-    parts, parameters = split(_initial(config, sizes, bundle, shortlist), learned)
     optimizer = make_optimizer(config.optimizer, config.steps)
     plan = Plan(
         examples, config.steps, config.positions, config.canvases, config.stretch, config.seed
@@ -118,13 +116,6 @@ def dev_score(trained: Trained, config: TrainConfig) -> dict[str, float]:
     transcripts = Transcriber(made).transcribe_many([each.audio for each in utterances])
     summary = make_report(utterances, transcripts).summary
     return {"dev/wer": summary["wer"], "dev/steps": summary["steps"]}
-
-
-def denoiser_config(config: TrainConfig, bundle: Bundle, shortlist: Shortlist) -> DenoiserConfig:
-    """The denoiser's sizes, with the shortlist's."""
-    if config.denoiser is None:
-        return DenoiserConfig.of_whisper(bundle.config.model, len(shortlist))
-    return dataclasses.replace(config.denoiser, vocabulary=len(shortlist))
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
@@ -237,10 +228,30 @@ def training_source(config: TrainConfig) -> Source:
     return Together((said, wordless))
 
 
-def _initial(
-    config: TrainConfig, sizes: DenoiserConfig, bundle: Bundle, shortlist: Shortlist
-) -> Denoiser:
+def _beginning(
+    config: TrainConfig, bundle: Bundle
+) -> tuple[DenoiserConfig, Shortlist, Split, nnx.State]:
+    """A denoiser's sizes, its shortlist, its graph with what is frozen, and what will learn."""
+    earlier = None
+    if config.start is not None:
+        opened = Bundle.open(find_bundle(config.start))
+        earlier, shortlist = opened.load_denoiser()
+        assert opened.config.denoiser is not None
+        sizes = opened.config.denoiser
+    else:
+        shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
+        if config.denoiser is None:
+            sizes = DenoiserConfig.of_whisper(bundle.config.model, len(shortlist))
+        else:
+            sizes = dataclasses.replace(config.denoiser, vocabulary=len(shortlist))
     if sizes.warm:
-        decoder = bundle.load_decoder()
-        return warm_denoiser(decoder, sizes, jnp.asarray(shortlist.tokens), config.seed)
-    return Denoiser(sizes, rngs=nnx.Rngs(config.seed))
+        tokens = jnp.asarray(shortlist.tokens)
+        denoiser = warm_denoiser(bundle.load_decoder(), sizes, tokens, config.seed)
+    else:
+        denoiser = Denoiser(sizes, rngs=nnx.Rngs(config.seed))
+    learned = config.learned or (LEARNED if sizes.warm else (".*",))
+    parts, parameters = split(denoiser, learned)
+    if earlier is not None:
+        # What is frozen is Whisper's own, and not in a bundle's eight bits.
+        _, parameters = split(earlier, learned)
+    return sizes, shortlist, parts, parameters
