@@ -77,6 +77,16 @@ def test_position_biased_prefers_the_left() -> None:
     assert masked == [False, True, True]
 
 
+def test_position_biased_keeps_pace_with_its_steps() -> None:
+    rule, unsure = PositionBiased(0.0, bias=10.0, steps=5), [9.0] * 6
+    ended = [True] * 4 + [False] * 2
+    # Four are left, first for five steps, then for two, for one; behind the end nothing counts.
+    fields = {"confidence": [0.5] * 6, "entropy": unsure, "live": ended}
+    assert remasked(rule, 0, **fields) == [False] + [True] * 5
+    assert remasked(rule, 3, **fields) == [False] * 2 + [True] * 4
+    assert remasked(rule, 4, **fields) == [False] * 4 + [True] * 2
+
+
 def test_settings_out_of_range_are_named() -> None:
     with pytest.raises(WhisfusionError, match="0 steps"):
         TopN(0)

@@ -139,7 +139,8 @@ class PositionBiased:
     """MDM-ASR's sampler (PBEB-Conf, arXiv 2602.18952): nearly left to right, bounded by entropy.
 
     Masked positions are ordered by confidence times exp(-bias * position); the longest prefix of
-    that order is kept whose entropies, but for the largest, sum to at most `entropy`.
+    that order is kept whose entropies, but for the largest, sum to at most `entropy`. With few
+    steps more is kept, where need be, so that the text is there at the last one (ours).
     """
 
     entropy: float = 1.0
@@ -162,7 +163,9 @@ class PositionBiased:
         spent = jnp.cumsum(entropy, -1) - jax.lax.cummax(entropy, axis=entropy.ndim - 1)
         rank = jnp.argsort(order, axis=-1)
         within = jnp.take_along_axis(spent <= self.entropy, rank, axis=-1)
-        return written.masked & ~within & (rank > 0)
+        left = (written.masked & written.live).sum(-1, keepdims=True)
+        pace = jnp.ceil(left / (self.steps - step))
+        return written.masked & ~within & (rank >= jnp.maximum(pace, 1))
 
 
 RuleName = Literal["threshold", "pbeb", "top_n", "random_remask"]

@@ -16,6 +16,7 @@ ONE_A_STEP = PositionBiased(entropy=0.0, revise=0.0)
 
 CURVE: tuple[tuple[str, UnmaskingRule], ...] = (
     *((f"top_n, {steps} steps", TopN(steps, bias=0.3)) for steps in (1, 2, 4, 8)),
+    *((f"at most {steps} steps of pbeb", PositionBiased(steps=steps)) for steps in (2, 4, 8)),
     *((f"threshold {level}", Threshold(level)) for level in (0.3, 0.5, 0.7, 0.9)),
     *((f"pbeb {entropy}", PositionBiased(entropy)) for entropy in (4.0, 2.0, 1.0, 0.3)),
     ("one token a step", ONE_A_STEP),
@@ -65,11 +66,14 @@ def draw_curve(points: Sequence[Point], path: Path) -> None:
         raise WhisfusionError("a picture needs whisfusion_jax[plots]") from None
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for kind in ("top_n", "threshold", "pbeb", "one"):
+    kinds = {
+        "top_n": "top_n", "threshold": "threshold", "at most": "pbeb, fixed steps", "pbeb": "pbeb",
+        "one": "one token a step",
+    }  # fmt: skip
+    for kind, label in kinds.items():
         chosen = [point for point in points if point.name.startswith(kind)]
         if chosen:
             steps, errors = [p.steps for p in chosen], [100 * p.wer for p in chosen]
-            label = "one token a step" if kind == "one" else kind
             axes.plot(steps, errors, "o-", label=label)
     axes.set(xlabel="mean steps", ylabel="word error rate, %", yscale="log")
     for ticks in ("major", "minor"):
