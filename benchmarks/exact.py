@@ -7,7 +7,7 @@ python -m benchmarks.exact speed --manifest SET/manifest.jsonl
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,7 @@ def same(
     split: str = "test",
     bundle: str = "tiny.en",
     drafts: str | None = None,
+    dtype: Literal["float32", "bfloat16"] = "float32",
     worst: int = 10,
 ) -> None:
     """Hold exact decoding's tokens against greedy ones, and count rounds.
@@ -55,13 +56,14 @@ def same(
         split: Of that set.
         bundle: Whisper.
         drafts: Whose denoiser drafts; without it the bundle of that name.
+        dtype: Of weights and activations.
         worst: How many of those that need most rounds to show.
     """
     keep_compiled_programs()
     utterances, sources = test_set(manifest, data, split)
     whisper, drafting = open_bundle(bundle), Bundle.open(find_bundle(drafts or bundle))
-    exact = Transcriber(whisper, decoder="exact", drafts=drafting)
-    greedy = Transcriber(whisper, decoder="ar")
+    exact = Transcriber(whisper, decoder="exact", drafts=drafting, dtype=dtype)
+    greedy = Transcriber(whisper, decoder="ar", dtype=dtype)
     equal, rounds, tokens, slow = 0, [], [], []
     with progress_bar() as progress:
         pairs = progress.track(
