@@ -3,9 +3,14 @@
 python -m benchmarks.exact same --manifest SET/manifest.jsonl
 python -m benchmarks.exact same --data MADE --split train[:500]
 python -m benchmarks.exact speed --manifest SET/manifest.jsonl
+python -m benchmarks.exact tree --manifest SET/manifest.jsonl
 """
 
 import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,15 +30,30 @@ from benchmarks.common import (
     timing_table,
 )
 from eval import test_set
-from whisfusion_jax.audio.mel import log_mel
-from whisfusion_jax.audio.windows import pad_to
+from tests.support import random_denoising_bundle
+from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import keep_compiled_programs, progress_bar
+from whisfusion_jax.data.encoded import encode
 from whisfusion_jax.decoding.autoregressive import Vocabulary
-from whisfusion_jax.decoding.exact import decode_exactly, drafter_of
+from whisfusion_jax.decoding.branches import Branches, chain
+from whisfusion_jax.decoding.exact import (
+    BRANCHES,
+    DenoiserDrafter,
+    Known,
+    Verified,
+    decode_exactly,
+    drafter_of,
+)
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.models.decoder import Decoder
+from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.models.padding_memory import PaddingMemory
+from whisfusion_jax.models.whisper import Whisper
 from whisfusion_jax.transcription.transcriber import Transcriber
+
+_encode = jax.jit(encode)
 
 BUDGET = 8
 """Rounds; what needs more is listed."""
@@ -55,13 +75,15 @@ def same(
         data: Instead, a prepared TFDS set.
         split: Of that set.
         bundle: Whisper.
-        drafts: Whose denoiser drafts; without it the bundle of that name.
+        drafts: Whose denoiser drafts; without it the bundle of that name; "random" is one of random
+            weights.
         dtype: Of weights and activations.
         worst: How many of those that need most rounds to show.
     """
     keep_compiled_programs()
     utterances, sources = test_set(manifest, data, split)
-    whisper, drafting = open_bundle(bundle), Bundle.open(find_bundle(drafts or bundle))
+    whisper = open_bundle(bundle)
+    drafting = drafting_bundle(whisper, drafts or bundle)
     exact = Transcriber(whisper, decoder="exact", drafts=drafting, dtype=dtype)
     greedy = Transcriber(whisper, decoder="ar", dtype=dtype)
     equal, rounds, tokens, slow = 0, [], [], []
@@ -92,12 +114,19 @@ def same(
     Console().print(table)
 
 
+def drafting_bundle(whisper: Bundle, name: str) -> Bundle:
+    """A bundle with a denoiser, by name, or a random one for this Whisper."""
+    if name != "random":
+        return Bundle.open(find_bundle(name))
+    return random_denoising_bundle(whisper, Path(tempfile.mkdtemp()) / "random")
+
+
 def speed(
     manifest: Path = SAMPLES,
     bundle: str = "tiny.en",
     drafts: str | None = None,
     batches: tuple[int, ...] = (1, 8, 32),
-    sizes: tuple[int, ...] = (3, 4, 6, 8),
+    chains: tuple[int, ...] = (4, 8),
     pieces: int = 32,
 ) -> None:
     """Time decoders alone on pieces of 10 s, on encoder states that are there already.
@@ -105,90 +134,205 @@ def speed(
     Args:
         manifest: Its recordings are joined and cut into pieces.
         bundle: Whisper.
-        drafts: Whose denoiser drafts.
+        drafts: Whose denoiser drafts; without it the bundle of that name; "random" is one of random
+            weights.
         batches: Pieces at once.
-        sizes: Tokens of a draft.
+        chains: Beside the tree, drafts of so many tokens, one for each position.
         pieces: How many there are.
     """
     import ctranslate2
 
-    opened = open_bundle(bundle)
-    whisper, memory, tokenizer = opened.load_whisper(), opened.load_memory(), opened.tokenizer
-    assert memory is not None
-    model, rules = opened.config.model, opened.config.rules
-    languages = tuple(tokenizer.languages.values()) if model.multilingual else ()
-    vocabulary = Vocabulary(rules, tokenizer.end, tokenizer.no_speech, languages)
-    prompt = tokenizer.prompt("en" if model.multilingual else None)
-    denoiser, shortlist = Bundle.open(find_bundle(drafts or bundle)).load_denoiser()
-    drafter = drafter_of(denoiser, shortlist, whisper.decoder, rules.suppress)
+    bench = _Bench.open(bundle, drafts)
     speech = np.concatenate([samples for _, samples in load_clips(manifest)])
     speech = np.tile(speech, 1 + pieces * 160_000 // len(speech))
     clips = [speech[i * 160_000 :][:160_000] for i in range(pieces)]
-    encode = jax.jit(
-        lambda encoder, samples, memory: encoder(
-            log_mel(samples, model.mel_bins, memory and memory.config.loudness), memory
-        )
-    )
     with tempfile.TemporaryDirectory() as folder:
-        directory = str(faster_whisper_directory(opened, Path(folder)))
+        directory = str(faster_whisper_directory(bench.bundle, Path(folder)))
         ct2 = ctranslate2.models.Whisper(
             directory, compute_type="float32", intra_threads=2, inter_threads=1
         )
+    shapes = {"tree": BRANCHES} | {f"chain of {n}": chain(n) for n in chains}
     for batch in batches:
         groups = [clips[begin : begin + batch] for begin in range(0, pieces, batch)]
-        short = [
-            encode(whisper.encoder, np.stack([pad_to(clip, 15) for clip in group]), memory)
-            for group in groups
-        ]
+        short = [bench.encode(group, 15) for group in groups]
         views = [
-            ctranslate2.StorageView.from_array(
-                np.array(
-                    encode(whisper.encoder, np.stack([pad_to(c, 30) for c in group]), None).states
-                )
-            )
+            ctranslate2.StorageView.from_array(np.array(bench.encode(group, 30).states))
             for group in groups
         ]
-        prompts = jnp.array([prompt] * batch)
-
-        def greedily(groups: Any = short, prompts: jax.Array = prompts) -> list[np.ndarray]:
-            return [
-                np.asarray(decode_greedily(whisper.decoder, audio, prompts, vocabulary).tokens)
-                for audio in groups
-            ]
-
-        def exactly(size: int, groups: Any = short, prompts: jax.Array = prompts) -> list[Any]:
-            return [
-                jax.device_get(
-                    decode_exactly(whisper.decoder, drafter, audio, prompts, vocabulary, size)
-                )
-                for audio in groups
-            ]
 
         def ctranslate(views: Any = views, batch: int = batch) -> Any:
-            return [
-                ct2.generate(view, [prompt] * batch, beam_size=1, max_length=226) for view in views
-            ]
+            prompts = [bench.prompt] * batch
+            return [ct2.generate(view, prompts, beam_size=1, max_length=226) for view in views]
 
+        greedily = partial(_each, bench.greedy, short)
         expected = np.concatenate(greedily())
-        lengths = (expected != tokenizer.end).sum(1) + 1
+        lengths = (expected != bench.vocabulary.end).sum(1) + 1
         contenders: dict[str, Any] = {"greedy": greedily, "CTranslate2 float32": ctranslate}
-        for size in sizes:
-            found = exactly(size)
+        for name, branches in shapes.items():
+            run = partial(_each, partial(bench.exact, branches=branches), short)
+            found = run()
             tokens = np.concatenate([each.decoded.tokens for each in found])
             rounds = np.concatenate([each.rounds for each in found])
             slowest = np.mean([each.rounds.max() for each in found])
             equal = int((tokens == expected).all(1).sum())
-            name = (
-                f"exact, drafts of {size}: {rounds.mean():.2f} rounds (slowest of a batch "
-                f"{slowest:.1f}), {equal} of {pieces} equal"
-            )
-            contenders[name] = lambda size=size, exactly=exactly: exactly(size)
-        times = alternate(contenders)
+            label = f"exact, {name}: {rounds.mean():.2f} rounds"
+            if batch > 1:
+                label += f" (a batch's slowest {slowest:.1f})"
+            contenders[f"{label}, {equal} of {pieces} equal"] = run
         title = f"{bundle}, decoder alone, {pieces} pieces of 10 s, batch {batch}"
-        Console().print(
-            timing_table(f"{title}, {lengths.mean():.1f} tokens", times, "greedy"), soft_wrap=True
+        title += f", {lengths.mean():.1f} tokens"
+        Console().print(timing_table(title, alternate(contenders), "greedy"), soft_wrap=True)
+
+
+def tree(
+    manifest: Path = SAMPLES,
+    bundle: str = "tiny.en",
+    drafts: str | None = None,
+    nodes: tuple[int, ...] = (4, 8, 12, 16, 24, 32),
+    size: int = 6,
+    ways: int = 6,
+) -> None:
+    """Grow trees by what is right most often, and say how many tokens a round each brings.
+
+    Args:
+        manifest: Its recordings of up to 9.5 s.
+        bundle: Whisper.
+        drafts: Whose denoiser drafts; without it the bundle of that name.
+        nodes: Of the trees.
+        size: Positions of a draft.
+        ways: Likely tokens at each.
+    """
+    bench = _Bench.open(bundle, drafts)
+    texts = []
+    for _, samples in load_clips(manifest, longest=9.5):
+        audio = bench.encode([samples], 10)
+        written = bench.greedy(audio)[0].tolist()
+        end = bench.vocabulary.end
+        text = written[: written.index(end) + 1] if end in written else written
+        texts.append(bench.lines(audio, text, size, ways))
+    counts = Counter(
+        line[:depth]
+        for lines in texts
+        for line in lines
+        for depth in range(1, len(line) + 1)
+        if max(line[:depth]) < ways
+    )
+    grown: list[tuple[int, ...]] = []
+    for way, _ in sorted(counts.items(), key=lambda item: (-item[1], len(item[0]))):
+        # What leads to a way is right at least as often.
+        grown.append(way)
+    for limit in nodes:
+        branches = set(grown[:limit])
+        rounds = sum(_count_rounds(lines, branches) for lines in texts)
+        tokens = sum(map(len, texts))
+        print(f"{limit} nodes: {tokens / rounds:.2f} tokens a round\n  {tuple(grown[:limit])}")
+
+
+def _count_rounds(lines: Sequence[tuple[int, ...]], branches: set[tuple[int, ...]]) -> int:
+    """How many rounds a text takes, of whose every position the right line is known."""
+    rounds = at = 0
+    while at < len(lines):
+        line = lines[at]
+        at += 1 + max(d for d in range(len(line) + 1) if d == 0 or line[:d] in branches)
+        rounds += 1
+    return rounds
+
+
+def _each(run: Callable[[AudioStates], Any], groups: Sequence[AudioStates]) -> list[Any]:
+    return [jax.device_get(run(audio)) for audio in groups]
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Models and settings of a run."""
+
+    bundle: Bundle
+    whisper: Whisper
+    memory: PaddingMemory
+    vocabulary: Vocabulary
+    prompt: list[int]
+    drafter: DenoiserDrafter
+
+    @classmethod
+    def open(cls, name: str, drafts: str | None) -> "_Bench":
+        bundle = open_bundle(name)
+        tokenizer, rules = bundle.tokenizer, bundle.config.rules
+        multilingual = bundle.config.model.multilingual
+        whisper, memory = bundle.load_whisper(), bundle.load_memory()
+        assert memory is not None
+        languages = tuple(tokenizer.languages.values()) if multilingual else ()
+        denoiser, shortlist = drafting_bundle(bundle, drafts or name).load_denoiser()
+        return cls(
+            bundle,
+            whisper,
+            memory,
+            Vocabulary(rules, tokenizer.end, tokenizer.no_speech, languages),
+            tokenizer.prompt("en" if multilingual else None),
+            drafter_of(denoiser, shortlist, whisper.decoder, rules.suppress),
         )
+
+    def encode(self, clips: Sequence[np.ndarray], bucket: int) -> AudioStates:
+        """States of clips that are padded to so many seconds."""
+        samples = np.stack([pad_to(clip, bucket) for clip in clips])
+        return _encode(
+            self.whisper.encoder, self.memory if bucket < WINDOW_SECONDS else None, samples
+        )
+
+    def greedy(self, audio: AudioStates) -> jax.Array:
+        return decode_greedily(
+            self.whisper.decoder, audio, self._prompts(audio), self.vocabulary
+        ).tokens
+
+    def exact(self, audio: AudioStates, branches: Branches) -> Verified:
+        return decode_exactly(
+            self.whisper.decoder, self.drafter, audio, self._prompts(audio), self.vocabulary,
+            branches,
+        )  # fmt: skip
+
+    def lines(
+        self, audio: AudioStates, text: Sequence[int], size: int, ways: int
+    ) -> list[tuple[int, ...]]:
+        """For each token of a text but the first, the ranks of it and the next in the draft."""
+        # A few lengths, so that little is compiled.
+        room = -(-(len(text) + size) // 32) * 32
+        tokens = jnp.array([[*self.prompt, *text, *[self.vocabulary.end] * (room - len(text))]])
+        drafted = np.asarray(
+            _draft_everywhere(
+                self.whisper.decoder, self.drafter, audio, tokens, len(self.prompt), size, ways
+            )
+        )
+        found = []
+        for at in range(1, len(text)):
+            right = drafted[at] == np.array([*text[at : at + size], *[-1] * size])[:size, None]
+            ranks = np.where(right.any(1), right.argmax(1), ways)
+            found.append(tuple(ranks[: len(text) - at].tolist()))
+        return found
+
+    def _prompts(self, audio: AudioStates) -> jax.Array:
+        return jnp.array([self.prompt] * len(audio.states))
+
+
+@partial(jax.jit, static_argnames=("prompt", "size", "ways"))
+def _draft_everywhere(
+    decoder: Decoder,
+    drafter: DenoiserDrafter,
+    audio: AudioStates,
+    tokens: jax.Array,
+    prompt: int,
+    size: int,
+    ways: int,
+) -> jax.Array:
+    """Drafts after every beginning of one text: [positions of the text, size, ways]."""
+    cross = decoder.cross_cache(audio)
+    _, cache = decoder(tokens, decoder.empty_cache(*tokens.shape), 0, cross)
+    prepared = drafter.prepare(audio, cross)
+
+    def after(count: jax.Array) -> jax.Array:
+        drafted, _ = drafter(prepared, Known(tokens, count[None], cache, prompt), size, ways)
+        return drafted[0]
+
+    return jax.lax.map(after, jnp.arange(prompt, tokens.shape[1] - size))
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"same": same, "speed": speed})
+    tyro.extras.subcommand_cli_from_dict({"same": same, "speed": speed, "tree": tree})

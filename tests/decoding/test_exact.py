@@ -1,5 +1,6 @@
 """Whatever the draft, the text is Whisper's greedy one."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from flax import nnx
 from tests.support import TINY, TINY_RULES, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
 from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary
+from whisfusion_jax.decoding.branches import Branches, chain
 from whisfusion_jax.decoding.exact import (
     DenoiserDrafter,
     Drafter,
@@ -33,6 +35,9 @@ from whisfusion_jax.text.tokenizer import WhisperTokenizer
 VOCABULARY = Vocabulary(TINY_RULES, end=256, no_speech=264)
 PROMPTS = jnp.array([[257, 265]] * 3)
 LENGTH, SIZE = 24, 4
+CHAIN = chain(SIZE)
+TREE = Branches(tuple(way for n in (1, 2, 3) for way in itertools.product(range(2), repeat=n)))
+"""Both of two ways at each of three positions."""
 SCRATCH = DenoiserConfig(
     vocabulary=TINY.vocabulary, width=24, heads=2, layers=1, audio_width=TINY.width, hidden=40,
     warm=False,
@@ -50,10 +55,15 @@ class Told:
     def prepare(self, audio: AudioStates, cross: CrossCache) -> None:
         return None
 
-    def __call__(self, prepared: Any, known: Known, size: int) -> tuple[jax.Array, Cache]:
+    def __call__(
+        self, prepared: Any, known: Known, size: int, ways: int
+    ) -> tuple[jax.Array, Cache]:
         text = jnp.pad(self.text, ((0, 0), (0, size)))
         at = known.count[:, None] - known.prompt + jnp.arange(size)
-        return (jnp.take_along_axis(text, at, axis=1) + self.shift) % TINY.vocabulary, known.cache
+        told = jnp.take_along_axis(text, at, axis=1)[..., None]
+        # Which of the ways is right differs from position to position.
+        way = (jnp.arange(ways) + at[..., None]) % ways
+        return (told + self.shift + way) % TINY.vocabulary, known.cache
 
 
 def audio_of(seed: int) -> AudioStates:
@@ -64,8 +74,10 @@ def greedy(whisper: Whisper, audio: AudioStates) -> Decoded:
     return decode_greedily(whisper.decoder, audio, PROMPTS, VOCABULARY, LENGTH)
 
 
-def exact(whisper: Whisper, drafter: Drafter, audio: AudioStates) -> Verified:
-    return decode_exactly(whisper.decoder, drafter, audio, PROMPTS, VOCABULARY, SIZE, LENGTH)
+def exact(
+    whisper: Whisper, drafter: Drafter, audio: AudioStates, branches: Branches = CHAIN
+) -> Verified:
+    return decode_exactly(whisper.decoder, drafter, audio, PROMPTS, VOCABULARY, branches, LENGTH)
 
 
 def redrawn(model: Any, key: jax.Array) -> Any:
@@ -101,13 +113,14 @@ def scratch(whisper: Whisper, shortlist: Shortlist) -> Denoiser:
     return Denoiser(SCRATCH, rngs=nnx.Rngs(0))
 
 
-@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize(("passes", "branches"), [(1, CHAIN), (2, chain(3)), (1, TREE)])
 @pytest.mark.parametrize("kind", [warm, scratch])
 def test_a_denoiser_that_knows_nothing_changes_no_token(
     tiny_whisper: Whisper,
     shortlist: Shortlist,
     kind: Callable[[Whisper, Shortlist], Denoiser],
     passes: int,
+    branches: Branches,
 ) -> None:
     audio = audio_of(0)
     drafter = drafter_of(
@@ -117,7 +130,8 @@ def test_a_denoiser_that_knows_nothing_changes_no_token(
         TINY_RULES.suppress,
         passes=passes,
     )
-    assert_same(exact(tiny_whisper, drafter, audio), greedy(tiny_whisper, audio))
+    found = exact(tiny_whisper, drafter, audio, branches)
+    assert_same(found, greedy(tiny_whisper, audio))
 
 
 def test_two_hundred_random_pairs(tiny_whisper: Whisper, shortlist: Shortlist) -> None:
@@ -130,7 +144,8 @@ def test_two_hundred_random_pairs(tiny_whisper: Whisper, shortlist: Shortlist) -
         whisper = redrawn(tiny_whisper, jax.random.fold_in(key, 0))
         other = redrawn(drafter.denoiser, jax.random.fold_in(key, 1))
         audio = AudioStates(jax.random.normal(key, (3, 11, TINY.width)), None)
-        return exact(whisper, replace(drafter, denoiser=other), audio), greedy(whisper, audio)
+        found = exact(whisper, replace(drafter, denoiser=other), audio, TREE)
+        return found, greedy(whisper, audio)
 
     for seed in range(200):
         assert_same(*both(jax.random.key(seed)))
@@ -153,6 +168,18 @@ def test_a_perfect_draft_takes_few_rounds_and_a_wrong_one_a_round_a_token(
         np.testing.assert_array_equal(found.round_of.max(1), found.rounds)
 
 
+def test_a_tree_finds_the_right_one_of_several_ways(tiny_whisper: Whisper) -> None:
+    audio = audio_of(0)
+    expected = greedy(tiny_whisper, audio)
+    lengths = jnp.minimum((expected.tokens != 256).sum(1) + 1, LENGTH)
+    found = exact(tiny_whisper, Told(expected.tokens), audio, TREE)
+    assert_same(found, expected)
+    np.testing.assert_array_equal(found.rounds, -(-(lengths - 1) // (TREE.size + 1)))
+    alone = exact(tiny_whisper, Told(expected.tokens), audio, Branches(((0,), (1,), (0, 0))))
+    assert_same(alone, expected)
+    assert (alone.rounds > found.rounds).all()
+
+
 def test_a_warm_drafter_reads_the_text_in_whispers_own_cache(
     tiny_whisper: Whisper, tokenizer_file: Path
 ) -> None:
@@ -162,7 +189,9 @@ def test_a_warm_drafter_reads_the_text_in_whispers_own_cache(
     denoiser = warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
     drafter = drafter_of(denoiser, everything, tiny_whisper.decoder, TINY_RULES.suppress)
     audio = audio_of(0)
-    found = decode_exactly(tiny_whisper.decoder, drafter, audio, PROMPTS, VOCABULARY, 1, LENGTH)
+    found = decode_exactly(
+        tiny_whisper.decoder, drafter, audio, PROMPTS, VOCABULARY, chain(1), LENGTH
+    )
     expected = greedy(tiny_whisper, audio)
     assert_same(found, expected)
     lengths = jnp.minimum((expected.tokens != 256).sum(1) + 1, LENGTH)
@@ -180,7 +209,7 @@ def test_a_row_does_not_depend_on_its_neighbours(
     for row in range(3):
         one = AudioStates(audio.states[row : row + 1], None)
         alone = decode_exactly(
-            tiny_whisper.decoder, drafter, one, PROMPTS[:1], VOCABULARY, SIZE, LENGTH
+            tiny_whisper.decoder, drafter, one, PROMPTS[:1], VOCABULARY, CHAIN, LENGTH
         )
         np.testing.assert_array_equal(alone.decoded.tokens[0], together.decoded.tokens[row])
         assert alone.rounds[0] == together.rounds[row]

@@ -1,10 +1,10 @@
 """Exact decoding: a denoiser drafts, Whisper's decoder verifies, the text is Whisper's greedy one.
 
-Each round a drafter proposes the tokens that come next, all at once, and one pass of the decoder
-over them says what Whisper writes after each. What agrees stands, and so does Whisper's own token
-at the first disagreement. So every round brings a token at least, and the draft, however bad,
-changes nothing but the number of rounds. (Draft and verify as in speculative decoding,
-arXiv 2211.17192, where a smaller Whisper drafts token by token.)
+Each round a drafter proposes likely tokens for the next positions, all at once, and one pass of the
+decoder over a small tree of them says what Whisper writes after each. What agrees stands, and so
+does Whisper's own token at the first disagreement. So every round brings a token at least, and the
+draft, however bad, changes nothing but the number of rounds. (Draft and verify as in speculative
+decoding, arXiv 2211.17192, where a smaller model drafts token by token.)
 """
 
 from dataclasses import dataclass, field
@@ -16,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, likeliest, read_prompt
+from whisfusion_jax.decoding.branches import Branches, chain
 from whisfusion_jax.decoding.canvas import CANVASES
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 from whisfusion_jax.models.denoiser import Denoiser, on_decoder
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.text.shortlist import Shortlist
 
-DRAFT = 8
-"""Tokens of a draft."""
+BRANCHES = chain(8)
+"""What of a draft is verified."""
 
 COMMONEST = 8192
 """Of Whisper's tokens, so many may be drafted: numbered in the order of their frequency, they are
@@ -51,18 +52,21 @@ class Drafter(Protocol):
     def prepare(self, audio: AudioStates, cross: CrossCache) -> Any:
         """What it needs of an utterance, computed once; `cross` is the decoder's."""
 
-    def __call__(self, prepared: Any, known: Known, size: int) -> tuple[jax.Array, Cache]:
-        """Draft so many tokens.
+    def __call__(
+        self, prepared: Any, known: Known, size: int, ways: int
+    ) -> tuple[jax.Array, Cache]:
+        """Draft the next positions.
 
         Returns:
-            [batch, size] int32 of Whisper's tokens; and the cache, right where it was right.
+            [batch, size, ways] int32 of Whisper's tokens, the likeliest first; and the cache, right
+            where it was right.
         """
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class DenoiserDrafter:
-    """Drafts by a denoiser: the likeliest tokens of some.
+    """Drafts by a denoiser.
 
     A warm one has the decoder's weights and reads its caches; one from scratch passes over the
     whole canvas.
@@ -85,26 +89,30 @@ class DenoiserDrafter:
     def prepare(self, audio: AudioStates, cross: CrossCache) -> CrossCache:
         return cross if self.denoiser.warm else self.denoiser.cross_cache(audio)
 
-    def __call__(self, prepared: CrossCache, known: Known, size: int) -> tuple[jax.Array, Cache]:
+    def __call__(
+        self, prepared: CrossCache, known: Known, size: int, ways: int
+    ) -> tuple[jax.Array, Cache]:
         mask, cache = self.denoiser.mask_token, known.cache
         behind = jnp.arange(known.tokens.shape[1]) >= known.count[:, None]
         canvas = jnp.where(behind, mask, self.own[known.tokens])
         at = known.count[:, None] + jnp.arange(size)
         put = jax.vmap(lambda row, i, new: row.at[i].set(new))
-        hidden, cache = self._read(prepared, canvas, known, size, cache)
-        drafted, sure = self._likeliest(hidden)
+        logits, cache = self._score(prepared, canvas, known, size, cache)
         for _ in range(1, self.passes):
-            canvas = put(canvas, at, jnp.where(sure, self.own[drafted], mask))
-            hidden, cache = self._read(prepared, canvas, known, size, cache)
-            again, surer = self._likeliest(hidden)
-            drafted, sure = jnp.where(sure, drafted, again), sure | surer
-        return drafted, cache
+            token, logprob = likeliest(logits)
+            sure = logprob > jnp.log(self.keep)
+            canvas = put(canvas, at, jnp.where(sure, self.own[self.names[token]], mask))
+            again, cache = self._score(prepared, canvas, known, size, cache)
+            logits = jnp.where(sure[..., None], logits, again)
+        _, drafted = jax.lax.top_k(logits, ways)
+        return self.names[drafted], cache
 
-    def _likeliest(self, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """[batch, size, width] to Whisper's tokens, and whether they are to be kept."""
-        logits = jnp.matmul(hidden, self.table.T, preferred_element_type=jnp.float32)
-        token, logprob = likeliest(logits)
-        return self.names[token], logprob > jnp.log(self.keep)
+    def _score(
+        self, cross: CrossCache, canvas: jax.Array, known: Known, size: int, cache: Cache
+    ) -> tuple[jax.Array, Cache]:
+        """Logits [batch, size, n] of what follows the known positions."""
+        hidden, cache = self._read(cross, canvas, known, size, cache)
+        return jnp.matmul(hidden, self.table.T, preferred_element_type=jnp.float32), cache
 
     def _read(
         self, cross: CrossCache, canvas: jax.Array, known: Known, size: int, cache: Cache
@@ -179,45 +187,50 @@ class _State:
     """[batch]: the text has ended."""
 
 
-@partial(jax.jit, static_argnames=("vocabulary", "size", "max_tokens"))
+@partial(jax.jit, static_argnames=("vocabulary", "branches", "max_tokens"))
 def decode_exactly(
     decoder: Decoder,
     drafter: Drafter,
     audio: AudioStates,
     prompt: jax.Array,
     vocabulary: Vocabulary,
-    size: int = DRAFT,
+    branches: Branches = BRANCHES,
     max_tokens: int = 224,
 ) -> Verified:
     """Write what `decode_greedily` writes, several tokens a round.
 
     Args:
         audio: [batch, positions, width].
-        prompt: [batch, p] int32, as `read_prompt` takes it; p + max_tokens + size at most the
-            decoder's positions.
-        size: tokens of a draft.
+        prompt: [batch, p] int32, as `read_prompt` takes it; p + max_tokens + the draft's size at
+            most the decoder's positions.
+        branches: what of a draft is verified.
         max_tokens: as `decode_greedily` takes it.
     """
     batch, offset = prompt.shape
-    length = offset + max_tokens + size
+    length = offset + max_tokens + len(branches.ranks)
     cross = decoder.cross_cache(audio)
     prepared = drafter.prepare(audio, cross)
     start = read_prompt(decoder, cross, prompt, vocabulary, length)
-    index = jnp.arange(size + 1)
+    index = jnp.arange(branches.size + 1)
+    parent = branches.lines[np.arange(1, len(branches.lines)), branches.depth[1:] - 1]
 
     def round(state: _State) -> _State:
         known = state.known
-        drafted, cache = drafter(prepared, known, size)
-        last = jnp.take_along_axis(known.tokens, known.count[:, None] - 1, axis=1)
-        hidden, cache = decoder(
-            jnp.concatenate([last, drafted], axis=1), cache, known.count - 1, cross
-        )
+        drafted, cache = drafter(prepared, known, branches.size, branches.ways)
+        root = jnp.take_along_axis(known.tokens, known.count[:, None] - 1, axis=1)
+        nodes = jnp.concatenate([root, drafted[:, *branches.drafted]], axis=1)
+        hidden, cache = decoder(nodes, cache, known.count - 1, cross, branches.depth, branches.sees)
         logits = vocabulary.allowed(decoder.logits(hidden), first=False)
-        token, logprob = likeliest(logits)
-        agreed = jnp.cumprod(drafted == token[:, :-1], axis=1).sum(1)
+        own, logprob = likeliest(logits)
+        # A node agrees if Whisper writes its token after the node before it, and so on to the root.
+        agrees = jnp.pad(nodes[:, 1:] == own[:, parent], ((0, 0), (1, 0)), constant_values=True)
+        agrees = (agrees[:, None] | ~branches.sees).all(-1)
+        deepest = jnp.where(agrees, branches.depth, -1).argmax(-1)
+        line = jnp.asarray(branches.lines)[deepest]
+        token, logprob = (jnp.take_along_axis(each, line, axis=1) for each in (own, logprob))
         ends = token == vocabulary.end
         taken = (
-            (index <= agreed[:, None])
+            (index <= jnp.asarray(branches.depth)[deepest][:, None])
             & (jnp.cumsum(ends, axis=1) - ends == 0)
             & (known.count[:, None] + index < offset + max_tokens)
             & ~state.done[:, None]
@@ -229,7 +242,12 @@ def decode_exactly(
             return jax.vmap(_put)(old, new, known.count, taken)
 
         return _State(
-            known=Known(written(known.tokens, token), count, cache, offset),
+            known=Known(
+                written(known.tokens, token),
+                count,
+                _straightened(cache, known.count - 1, line),
+                offset,
+            ),
             logprobs=written(state.logprobs, logprob),
             round_of=written(state.round_of, jnp.broadcast_to(rounds[:, None], token.shape)),
             rounds=rounds,
@@ -265,3 +283,18 @@ def _put(row: jax.Array, new: jax.Array, at: jax.Array, taken: jax.Array) -> jax
     """Write the taken ones of some new entries, [n], into a row, from a position on."""
     old = jax.lax.dynamic_slice_in_dim(row, at, len(new))
     return jax.lax.dynamic_update_slice_in_dim(row, jnp.where(taken, new, old), at, axis=0)
+
+
+def _straightened(cache: Cache, position: jax.Array, line: jax.Array) -> Cache:
+    """A tree's cached nodes, of which those on one line are to follow each other.
+
+    Args:
+        position: [batch]: the root's.
+        line: [batch, n]: which nodes.
+    """
+
+    def one(row: jax.Array, position: jax.Array, line: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(row, row[:, position + line], position, axis=1)
+
+    each = jax.vmap(one)
+    return jax.tree.map(lambda rows: each(rows, position, line), cache)

@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from whisfusion_jax.config import WhisperConfig
@@ -42,17 +43,14 @@ class DecoderBlock(nnx.Module):
         x: jax.Array,
         cached: KeysValues,
         position: jax.Array,
+        sight: jax.Array,
         cross: KeysValues,
         cross_bias: jax.Array | None,
     ) -> tuple[jax.Array, KeysValues]:
-        """Advance tokens at `position`, `position + 1`, ...: [batch, n, width] to the same."""
+        """Advance tokens that are cached from `position` on: [batch, n, width] to the same."""
         normed = self.attention_norm(x)
         cached = write(cached, self.attention.keys_values(normed), position)
-        reach = position[..., None] + jnp.arange(x.shape[1])
-        causal = jnp.arange(cached[0].shape[2]) <= reach[..., None]
-        if position.ndim:
-            causal = causal[:, None]
-        x = x + self.attention(normed, cached, mask=causal)
+        x = x + self.attention(normed, cached, mask=sight)
         x = x + self.cross_attention(self.cross_norm(x), cross, bias=cross_bias)
         return x + self.mlp(self.mlp_norm(x)), cached
 
@@ -64,6 +62,24 @@ def write(cached: KeysValues, new: KeysValues, position: jax.Array) -> KeysValue
         update = jax.vmap(update)
     keys, values = (update(old, each, position) for old, each in zip(cached, new, strict=True))
     return keys, values
+
+
+def _sight(position: jax.Array, n: int, length: int, sees: np.ndarray | None) -> jax.Array:
+    """Which cached positions n new ones look at: all before them, and of themselves as told.
+
+    Args:
+        position: of the first new one, scalar or [batch].
+        sees: [n, n] bool; None is each at those before it.
+
+    Returns:
+        [n, length] or [batch, 1, n, length].
+    """
+    behind = jnp.arange(length) - position[..., None, None]
+    sight = behind <= jnp.arange(n)[:, None]
+    if sees is not None:
+        among = jnp.asarray(sees)[jnp.arange(n)[:, None], jnp.clip(behind, 0, n - 1)]
+        sight &= (behind < 0) | among
+    return sight[:, None] if position.ndim else sight
 
 
 class Decoder(nnx.Module):
@@ -92,24 +108,33 @@ class Decoder(nnx.Module):
         return tuple((zeros, zeros) for _ in self.blocks)
 
     def __call__(
-        self, tokens: jax.Array, cache: Cache, position: jax.Array | int, cross: CrossCache
+        self,
+        tokens: jax.Array,
+        cache: Cache,
+        position: jax.Array | int,
+        cross: CrossCache,
+        depth: np.ndarray | None = None,
+        sees: np.ndarray | None = None,
     ) -> tuple[jax.Array, Cache]:
         """Advance every row by n tokens.
 
         Args:
-            tokens: [batch, n] int32, standing at `position` and after.
+            tokens: [batch, n] int32.
             cache: what was written before; n more positions must fit.
-            position: scalar, the same for all rows; or [batch], each row's own.
+            position: from where on they are cached, scalar or each row's own, [batch].
+            depth: [n]: how far behind `position` each stands; None is one after another.
+            sees: [n, n] bool: which of them each looks at; None is those before it and itself.
 
         Returns:
             hidden states [batch, n, width] (see `logits`), and the cache with n more positions.
         """
-        position = jnp.asarray(position)
-        at = position[..., None] + jnp.arange(tokens.shape[1])
+        position, n = jnp.asarray(position), tokens.shape[1]
+        at = position[..., None] + (np.arange(n) if depth is None else depth)
         x = self.embedding[tokens] + self.positions[at]
+        sight = _sight(position, n, cache[0][0].shape[2], sees)
         written = []
         for block, cached, audio in zip(self.blocks, cache, cross.layers, strict=True):
-            x, cached = block(x, cached, position, audio, cross.bias)
+            x, cached = block(x, cached, position, sight, audio, cross.bias)
             written.append(cached)
         return self.norm(x), tuple(written)
 
