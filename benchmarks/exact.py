@@ -37,14 +37,8 @@ from whisfusion_jax.cli import keep_compiled_programs, progress_bar
 from whisfusion_jax.data.encoded import encode
 from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.branches import Branches, chain
-from whisfusion_jax.decoding.exact import (
-    BRANCHES,
-    DenoiserDrafter,
-    Known,
-    Verified,
-    decode_exactly,
-    drafter_of,
-)
+from whisfusion_jax.decoding.drafting import DenoiserDrafter, Known, drafter_of
+from whisfusion_jax.decoding.exact import BRANCHES, Verified, decode_exactly
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.models.decoder import Decoder

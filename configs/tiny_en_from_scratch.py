@@ -8,6 +8,7 @@ from whisfusion_jax.config import DenoiserConfig, OptimizerConfig
 CONFIG = dataclasses.replace(
     WARM,
     work=WARM.work.with_name("tiny_en_from_scratch"),
+    states=WARM.work / "encoded",
     denoiser=DenoiserConfig(
         vocabulary=24_580, width=384, heads=6, layers=4, audio_width=384, hidden=1024, warm=False
     ),

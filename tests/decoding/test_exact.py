@@ -16,14 +16,8 @@ from tests.support import TINY, TINY_RULES, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
 from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary
 from whisfusion_jax.decoding.branches import Branches, chain
-from whisfusion_jax.decoding.exact import (
-    DenoiserDrafter,
-    Drafter,
-    Known,
-    Verified,
-    decode_exactly,
-    drafter_of,
-)
+from whisfusion_jax.decoding.drafting import DenoiserDrafter, Drafter, Known, drafter_of
+from whisfusion_jax.decoding.exact import Verified, decode_exactly
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.models.decoder import Cache, CrossCache
 from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser

@@ -204,7 +204,7 @@ def _lines(paths: Iterable[Path]) -> list[str]:
 
 
 def _examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Examples:
-    folder = config.work / "encoded"
+    folder = config.states or config.work / "encoded"
     if config.keep_states and folder.is_dir():
         return Encoded(folder)
     source = training_source(config)

@@ -10,7 +10,8 @@ from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.beam import decode_by_beam
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import FREE, DenoisingSettings, denoise
-from whisfusion_jax.decoding.exact import DenoiserDrafter, decode_exactly
+from whisfusion_jax.decoding.drafting import DenoiserDrafter
+from whisfusion_jax.decoding.exact import decode_exactly
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.decoding.stretches import denoise_by_stretches
 from whisfusion_jax.models.decoder import Decoder

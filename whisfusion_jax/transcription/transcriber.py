@@ -26,7 +26,7 @@ from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.denoising import DenoisingSettings
-from whisfusion_jax.decoding.exact import drafter_of
+from whisfusion_jax.decoding.drafting import drafter_of
 from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
 from whisfusion_jax.decoding.winner import Winner, pick_winner
 from whisfusion_jax.errors import AudioError, WhisfusionError
