@@ -26,6 +26,7 @@ test-parity: $(VENV)/parity        ## live against transformers, torch and faste
 bench: $(VENV)/parity              ## the tables of docs/results.md, on this machine
 	$(BIN)/python -m benchmarks.transcription
 	$(BIN)/python -m benchmarks.decoding
+	$(BIN)/python -m benchmarks.exact speed
 	$(BIN)/python -m benchmarks.encoder
 
 $(VENV)/demo: pyproject.toml | $(BIN)/python

@@ -36,9 +36,9 @@ from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import keep_compiled_programs, progress_bar
 from whisfusion_jax.data.encoded import encode
 from whisfusion_jax.decoding.autoregressive import Vocabulary
-from whisfusion_jax.decoding.branches import Branches, chain
+from whisfusion_jax.decoding.branches import TREE, Branches, chain
 from whisfusion_jax.decoding.drafting import DenoiserDrafter, Known, drafter_of
-from whisfusion_jax.decoding.exact import BRANCHES, Verified, decode_exactly
+from whisfusion_jax.decoding.exact import Verified, decode_exactly
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.models.decoder import Decoder
@@ -60,6 +60,8 @@ def same(
     bundle: str = "tiny.en",
     drafts: str | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
+    tokens_of_chain: int | None = None,
+    window: float = 30,
     worst: int = 10,
 ) -> None:
     """Hold exact decoding's tokens against greedy ones, and count rounds.
@@ -72,14 +74,19 @@ def same(
         drafts: Whose denoiser drafts; without it the bundle of that name; "random" is one of random
             weights.
         dtype: Of weights and activations.
+        tokens_of_chain: Verify chains of so many tokens instead of trees.
+        window: Seconds of the longest window.
         worst: How many of those that need most rounds to show.
     """
     keep_compiled_programs()
     utterances, sources = test_set(manifest, data, split)
+    branches = TREE if tokens_of_chain is None else chain(tokens_of_chain)
     whisper = open_bundle(bundle)
     drafting = drafting_bundle(whisper, drafts or bundle)
-    exact = Transcriber(whisper, decoder="exact", drafts=drafting, dtype=dtype)
-    greedy = Transcriber(whisper, decoder="ar", dtype=dtype)
+    exact = Transcriber(
+        whisper, decoder="exact", drafts=drafting, dtype=dtype, branches=branches, window=window
+    )
+    greedy = Transcriber(whisper, decoder="ar", dtype=dtype, window=window)
     equal, rounds, tokens, slow = 0, [], [], []
     with progress_bar() as progress:
         pairs = progress.track(
@@ -145,7 +152,7 @@ def speed(
         ct2 = ctranslate2.models.Whisper(
             directory, compute_type="float32", intra_threads=2, inter_threads=1
         )
-    shapes = {"tree": BRANCHES} | {f"chain of {n}": chain(n) for n in chains}
+    shapes = {"tree": TREE} | {f"chain of {n}": chain(n) for n in chains}
     for batch in batches:
         groups = [clips[begin : begin + batch] for begin in range(0, pieces, batch)]
         short = [bench.encode(group, 15) for group in groups]

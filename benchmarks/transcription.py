@@ -1,4 +1,4 @@
-"""`transcribe` on short real clips, warm, by both decoders, beside faster-whisper.
+"""`transcribe` on short real clips, warm, by each decoder, beside faster-whisper.
 
 python -m benchmarks.transcription --manifest SET/manifest.jsonl --bundle tiny.en
 """
@@ -34,7 +34,8 @@ def main(
 
     Args:
         manifest: The clips.
-        bundle: Published weights by name; diffusion is timed if a denoiser ships for them.
+        bundle: Published weights by name; diffusion and exact are timed if a denoiser ships for
+            them.
         shortest: Seconds that a clip must last.
         longest: Seconds that it may last.
         count: How many clips.
@@ -50,6 +51,7 @@ def main(
     shipped = Bundle.open(find_bundle(bundle))
     if shipped.config.denoiser:
         ours["diffusion"] = Transcriber(shipped, decoder="diffusion", language=language)
+        ours["exact"] = Transcriber(opened, decoder="exact", drafts=shipped, language=language)
 
     def one_by_one(transcriber: Transcriber) -> list[str]:
         return [transcriber.transcribe(file).text for file in files]

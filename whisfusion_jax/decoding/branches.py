@@ -54,3 +54,13 @@ class Branches:
 def chain(size: int) -> Branches:
     """The likeliest token at each position."""
     return Branches(tuple((0,) * depth for depth in range(1, size + 1)))
+
+
+CHAIN = chain(4)
+"""For a CPU, where every token of a pass costs."""
+
+_WAYS = "0 00 000 0000 001 00000 01 0001 0010 010 00001 000000 00010 02 002 000001"
+
+TREE = Branches(tuple(tuple(map(int, way)) for way in _WAYS.split()))
+"""For an accelerator, where a pass over some tokens costs as much as one over a single token. The
+ways that are right most often (`python -m benchmarks.exact tree`)."""

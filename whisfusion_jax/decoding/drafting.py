@@ -131,12 +131,11 @@ def drafter_of(
     tokens, vocabulary = shortlist.tokens, decoder.embedding.shape[0]
     written = ~np.isin(tokens, suppress)
     written[list(shortlist.special)] = False
-    (rows,) = np.nonzero(written)
-    own, has = shortlist.lookup(np.arange(vocabulary))
-    own = np.where(has, own, denoiser.mask_token)
-    table = denoiser.embedding[rows]
+    names = tokens[written]
     if denoiser.warm:
-        denoiser, own = on_decoder(denoiser, decoder), np.arange(vocabulary)
-    return DenoiserDrafter(
-        denoiser, jnp.asarray(own, jnp.int32), jnp.asarray(tokens[rows]), table, passes=passes
-    )
+        denoiser, own = on_decoder(denoiser, decoder), jnp.arange(vocabulary)
+    else:
+        at, known = shortlist.lookup(np.arange(vocabulary))
+        own = jnp.asarray(np.where(known, at, denoiser.mask_token))
+    table = denoiser.embedding[own[names]]
+    return DenoiserDrafter(denoiser, own, jnp.asarray(names), table, passes=passes)

@@ -15,13 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, likeliest, read_prompt
-from whisfusion_jax.decoding.branches import Branches, chain
+from whisfusion_jax.decoding.branches import TREE, Branches
 from whisfusion_jax.decoding.drafting import Drafter, Known
 from whisfusion_jax.models.decoder import Cache, Decoder
 from whisfusion_jax.models.encoder import AudioStates
-
-BRANCHES = chain(8)
-"""What of a draft is verified."""
 
 
 @jax.tree_util.register_dataclass
@@ -57,7 +54,7 @@ def decode_exactly(
     audio: AudioStates,
     prompt: jax.Array,
     vocabulary: Vocabulary,
-    branches: Branches = BRANCHES,
+    branches: Branches = TREE,
     max_tokens: int = 224,
 ) -> Verified:
     """Write what `decode_greedily` writes, several tokens a round.

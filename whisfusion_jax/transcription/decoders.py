@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.beam import decode_by_beam
+from whisfusion_jax.decoding.branches import TREE, Branches
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import FREE, DenoisingSettings, denoise
 from whisfusion_jax.decoding.drafting import DenoiserDrafter
@@ -85,6 +86,7 @@ class Exact:
     """A denoiser drafts, Whisper's decoder verifies: the decoder's greedy text in fewer steps."""
 
     vocabulary: Vocabulary
+    branches: Branches = TREE
     max_tokens: int = 224
 
     def __call__(
@@ -106,7 +108,7 @@ class Exact:
         decoder, drafter = model
         drafter = replace(drafter, length=canvas_for(seconds))
         verified = decode_exactly(
-            decoder, drafter, audio, prompt, self.vocabulary, max_tokens=self.max_tokens
+            decoder, drafter, audio, prompt, self.vocabulary, self.branches, self.max_tokens
         )
         decoded = verified.decoded
         return Texts(

@@ -25,6 +25,7 @@ from whisfusion_jax.audio.windows import (
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.decoding.autoregressive import Vocabulary
+from whisfusion_jax.decoding.branches import CHAIN, TREE, Branches
 from whisfusion_jax.decoding.denoising import DenoisingSettings
 from whisfusion_jax.decoding.drafting import drafter_of
 from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
@@ -80,6 +81,7 @@ class Transcriber:
         *,
         decoder: DecoderName | None = None,
         drafts: Bundle | None = None,
+        branches: Branches | None = None,
         language: str | None = None,
         beams: int = 1,
         rule: UnmaskingRule | None = None,
@@ -100,6 +102,7 @@ class Transcriber:
                 writes what `ar` writes, by diffusion's drafts; None is diffusion if the bundle has
                 a denoiser.
             drafts: whose denoiser drafts for `exact`; None is the bundle's own.
+            branches: what of a draft is verified; None is CHAIN on a CPU, else TREE.
             language: a code such as "de"; None lets Whisper's decoder name each recording's.
             beams: of Whisper's decoder; 1 is greedy.
             rule: which tokens diffusion keeps at each step; None for the default.
@@ -141,8 +144,9 @@ class Transcriber:
             self._buckets = tuple(
                 b for b in buckets if b == WINDOW_SECONDS or fits(b * FRAMES_PER_SECOND)
             )
+        on_cpu = jax.default_backend() == "cpu"
         if dtype is None:
-            dtype = jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+            dtype = jnp.float32 if on_cpu else jnp.bfloat16
         self._winner, self._seed = winner, seed
         name = decoder or ("diffusion" if bundle.config.denoiser else "ar")
         # Without a memory short windows cost the encoder as much as long ones.
@@ -167,7 +171,8 @@ class Transcriber:
             if name == "exact":
                 denoiser, words = (drafts or bundle).load_denoiser(dtype)
                 drafter = drafter_of(denoiser, words, loaded, suppress)
-                loaded, decode = (loaded, drafter), Exact(vocabulary)
+                branches = branches or (CHAIN if on_cpu else TREE)
+                loaded, decode = (loaded, drafter), Exact(vocabulary, branches)
         self._shortlist = shortlist
         self.recogniser = Recogniser(
             bundle.load_encoder(dtype),
