@@ -59,7 +59,10 @@ def chain(size: int) -> Branches:
 CHAIN = chain(4)
 """For a CPU, where every token of a pass costs."""
 
-_WAYS = "0 00 000 0000 001 00000 01 0001 0010 010 00001 000000 00010 02 002 000001"
+_WAYS = (
+    "0 00 000 0000 001 00000 01 0001 0010 010 00001 000000 00010 "
+    "02 002 000001 0002 011 0100 00100 0011 00011 000010 00101"
+)
 
 TREE = Branches(tuple(tuple(map(int, way)) for way in _WAYS.split()))
 """For an accelerator, where a pass over some tokens costs as much as one over a single token. The
