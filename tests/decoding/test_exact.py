@@ -19,6 +19,7 @@ from whisfusion_jax.decoding.branches import Branches, chain
 from whisfusion_jax.decoding.drafting import DenoiserDrafter, Drafter, Known, drafter_of
 from whisfusion_jax.decoding.exact import Verified, decode_exactly
 from whisfusion_jax.decoding.greedy import decode_greedily
+from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.decoder import Cache, CrossCache
 from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
 from whisfusion_jax.models.encoder import AudioStates
@@ -207,3 +208,11 @@ def test_a_row_does_not_depend_on_its_neighbours(
         )
         np.testing.assert_array_equal(alone.decoded.tokens[0], together.decoded.tokens[row])
         assert alone.rounds[0] == together.rounds[row]
+
+
+def test_a_denoiser_of_another_whisper_is_refused(
+    tiny_whisper: Whisper, shortlist: Shortlist
+) -> None:
+    other = Denoiser(replace(SCRATCH, audio_width=48), rngs=nnx.Rngs(0))
+    with pytest.raises(WhisfusionError, match="made for another Whisper"):
+        drafter_of(other, shortlist, tiny_whisper.decoder, ())

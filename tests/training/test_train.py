@@ -12,7 +12,7 @@ from tests.support import TINY, manifest, random_bundle, speechlike
 from whisfusion_jax import Transcriber
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import OptimizerConfig, PhaseConfig, TrainConfig
+from whisfusion_jax.config import DenoiserConfig, OptimizerConfig, PhaseConfig, TrainConfig
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.data.manifest_speech import ManifestSpeech, ManifestSpeechConfig
 from whisfusion_jax.decoding.unmasking import (
@@ -22,7 +22,7 @@ from whisfusion_jax.decoding.unmasking import (
     TopN,
     UnmaskingRule,
 )
-from whisfusion_jax.errors import BundleError
+from whisfusion_jax.errors import BundleError, WhisfusionError
 from whisfusion_jax.hub import CLIPS
 from whisfusion_jax.training.export import export_bundle
 from whisfusion_jax.training.loop import Trained, train
@@ -143,6 +143,16 @@ def test_a_run_goes_on_from_a_bundle_by_stretches(
     found = run(later)
     assert found.config == trained.config
     assert logged(work, "loss")[25] < 0.1 * logged(config.work, "loss")[25]
+
+
+def test_stretches_are_refused_where_canvases_are_read_whole(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    sizes = DenoiserConfig(
+        vocabulary=1, width=32, heads=2, layers=1, audio_width=TINY.width, hidden=32, warm=False
+    )
+    with pytest.raises(WhisfusionError, match="from scratch reads whole canvases"):
+        run(dataclasses.replace(config, work=tmp_path, denoiser=sizes, stretch=4))
 
 
 def test_the_dev_set_is_transcribed_at_every_save(trained: Trained, config: TrainConfig) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from whisfusion_jax.decoding.autoregressive import likeliest
 from whisfusion_jax.decoding.canvas import CANVASES
+from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 from whisfusion_jax.models.denoiser import Denoiser, on_decoder
 from whisfusion_jax.models.encoder import AudioStates
@@ -127,7 +128,14 @@ def drafter_of(
         decoder: for whom it drafts; a warm denoiser must have come from it.
         suppress: Whisper's tokens that are never written.
         passes: of the denoiser for each draft.
+
+    Raises:
+        WhisfusionError: the denoiser was made for a Whisper of another size.
     """
+    reads = denoiser.blocks[0].cross_attention.key.kernel.shape[0]
+    layers = len(denoiser.blocks), len(decoder.blocks)
+    if reads != decoder.positions.shape[1] or (denoiser.warm and layers[0] != layers[1]):
+        raise WhisfusionError("the denoiser that is to draft was made for another Whisper")
     tokens, vocabulary = shortlist.tokens, decoder.embedding.shape[0]
     written = ~np.isin(tokens, suppress)
     written[list(shortlist.special)] = False

@@ -238,12 +238,16 @@ def _beginning(
         earlier, shortlist = opened.load_denoiser()
         assert opened.config.denoiser is not None
         sizes = opened.config.denoiser
+        if sizes.audio_width != bundle.config.model.width:
+            raise WhisfusionError(f"start: {config.start} was made for another Whisper's encoder")
     else:
         shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
         if config.denoiser is None:
             sizes = DenoiserConfig.of_whisper(bundle.config.model, len(shortlist))
         else:
             sizes = dataclasses.replace(config.denoiser, vocabulary=len(shortlist))
+    if config.stretch is not None and not sizes.warm:
+        raise WhisfusionError("stretch: a denoiser from scratch reads whole canvases")
     if sizes.warm:
         tokens = jnp.asarray(shortlist.tokens)
         denoiser = warm_denoiser(bundle.load_decoder(), sizes, tokens, config.seed)
