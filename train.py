@@ -8,13 +8,14 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import jax
 import tyro
 
 from whisfusion_jax.cli import keep_compiled_programs, progress_bar, run
 from whisfusion_jax.config import TrainConfig
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.training.export import export_bundle
-from whisfusion_jax.training.loop import train
+from whisfusion_jax.parallel.processes import join_processes
+from whisfusion_jax.training.loop import export_run, train
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -41,12 +42,12 @@ def main() -> int:
     default = read_config(Path(arguments[1]))
     config = tyro.cli(TrainConfig, default=default, args=arguments[2:], description=__doc__)
     keep_compiled_programs()
+    join_processes(config.processes)
     with progress_bar() as progress:
         trained = train(config, progress)
-    made = export_bundle(
-        trained.bundle, trained.denoiser, trained.config, trained.shortlist, config.work / "bundle"
-    )
-    print(made.path)
+    made = export_run(trained, config)
+    if jax.process_index() == 0:
+        print(made.path)
     return 0
 
 

@@ -130,7 +130,7 @@ def _step(
 
     def loss(learned: nnx.State) -> jax.Array:
         decoder = nnx.merge(graph, frozen, learned)
-        audio = with_memory(jnp.asarray(batch.states), memory)
+        audio = with_memory(jnp.asarray(batch.audio, jnp.float32), memory)
         text = names[jnp.concatenate([prompt, tokens[:, :-1]], axis=1)]
         cache = decoder.empty_cache(*text.shape)
         hidden, _ = decoder(text, cache, 0, decoder.cross_cache(audio))

@@ -8,7 +8,7 @@ from flax import nnx
 from train import read_config
 from whisfusion_jax.config import WHISPER_SIZES
 from whisfusion_jax.models.denoiser import Denoiser
-from whisfusion_jax.training.loop import make_optimizer, step_settings
+from whisfusion_jax.training.setup import make_optimizer, step_settings
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -17,7 +17,7 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 def test_a_config_builds_all_that_a_run_needs(path: Path) -> None:
     config = read_config(path)
     make_optimizer(config.optimizer, config.steps)
-    assert [step_settings(config, phase).canvases for phase in config.phases]
+    assert [step_settings(config, phase).loss.canvases for phase in config.phases]
     assert config.bundle in WHISPER_SIZES
 
 

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding
 from jax.typing import DTypeLike
 
 from whisfusion_jax.config import BundleConfig, WhisperConfig
@@ -34,6 +35,7 @@ from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory, memory_shapes
 from whisfusion_jax.models.whisper import Whisper
+from whisfusion_jax.parallel.sharding import spec_for
 from whisfusion_jax.storage import Tensor, load_tensors, save_tensors
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
@@ -85,40 +87,57 @@ class Bundle:
         """
         return Whisper(self.load_encoder(dtype), self.load_decoder(dtype))
 
-    def load_encoder(self, dtype: DTypeLike = jnp.float32) -> Encoder:
-        """Whisper's encoder in `dtype`, on the first device."""
-        return self._load("encoder", abstract_whisper(self.config.model).encoder, dtype)
+    def load_encoder(self, dtype: DTypeLike = jnp.float32, mesh: Mesh | None = None) -> Encoder:
+        """Whisper's encoder in `dtype`, on the first device or spread over a mesh."""
+        return self._load("encoder", abstract_whisper(self.config.model).encoder, dtype, mesh)
 
-    def load_decoder(self, dtype: DTypeLike = jnp.float32) -> Decoder:
-        """Whisper's decoder in `dtype`, on the first device.
+    def load_decoder(self, dtype: DTypeLike = jnp.float32, mesh: Mesh | None = None) -> Decoder:
+        """Whisper's decoder in `dtype`, on the first device or spread over a mesh.
 
         Raises:
             BundleError: the bundle has none.
         """
         if not self.has_decoder:
             raise BundleError(f"{self.path}: has no decoder of Whisper's")
-        return self._load("decoder", abstract_whisper(self.config.model).decoder, dtype)
+        return self._load("decoder", abstract_whisper(self.config.model).decoder, dtype, mesh)
 
-    def load_denoiser(self, dtype: DTypeLike = jnp.float32) -> tuple[Denoiser, Shortlist]:
-        """The masked-diffusion decoder in `dtype`, on the first device, and what it can write.
+    def load_denoiser(
+        self, dtype: DTypeLike = jnp.float32, mesh: Mesh | None = None
+    ) -> tuple[Denoiser, Shortlist]:
+        """The masked-diffusion decoder in `dtype`, and what it can write.
+
+        Args:
+            mesh: to be spread over; None is the first device.
 
         Raises:
             BundleError: the bundle has none.
         """
-        config = self.config.denoiser
-        if config is None:
-            raise BundleError(f"{self.path}: has no denoiser")
-        shape = jax.ShapeDtypeStruct((config.vocabulary,), jnp.int32)
-        tokens = load_tensors(self.path / "shortlist", {"tokens": shape})["tokens"]
+        shortlist, config = self.load_shortlist(), self.config.denoiser
+        assert config is not None
         abstract = nnx.eval_shape(lambda: Denoiser(config, rngs=_OneKey()))
-        shortlist = Shortlist(np.asarray(tokens), self.tokenizer)
-        return self._load("denoiser", abstract, dtype), shortlist
+        return self._load("denoiser", abstract, dtype, mesh), shortlist
 
-    def _load(self, part: str, abstract: Module, dtype: DTypeLike) -> Module:
+    def load_shortlist(self) -> Shortlist:
+        """What the denoiser can write.
+
+        Raises:
+            BundleError: the bundle has none.
+        """
+        if self.config.denoiser is None:
+            raise BundleError(f"{self.path}: has no denoiser")
+        shape = jax.ShapeDtypeStruct((self.config.denoiser.vocabulary,), jnp.int32)
+        tokens = load_tensors(self.path / "shortlist", {"tokens": shape})["tokens"]
+        return Shortlist(np.asarray(tokens), self.tokenizer)
+
+    def _load(self, part: str, abstract: Module, dtype: DTypeLike, mesh: Mesh | None) -> Module:
         graph, state = nnx.split(abstract)
         variables = named_variables(state)
         targets = {
-            name: jax.ShapeDtypeStruct(variable.shape, jnp.dtype(dtype))
+            name: jax.ShapeDtypeStruct(
+                variable.shape,
+                jnp.dtype(dtype),
+                sharding=mesh and NamedSharding(mesh, spec_for(name, variable.shape, mesh)),
+            )
             for name, variable in variables.items()
         }
         loaded = load_tensors(self.path / part, targets)

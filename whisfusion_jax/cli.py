@@ -1,4 +1,4 @@
-"""The `whisfusion` command: transcribe, get, memory."""
+"""The `whisfusion` command: transcribe, archive, get, memory."""
 
 import os
 import sys
@@ -17,11 +17,14 @@ from rich.text import Text
 from whisfusion_jax import hub
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import MemoryConfig
+from whisfusion_jax.config import ALL_DEVICES, MemoryConfig, MeshConfig
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
 from whisfusion_jax.decoding.winner import Winner
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.evaluation.manifest import read_manifest
+from whisfusion_jax.parallel.mesh import make_mesh
+from whisfusion_jax.transcription.archive import Archive, transcribe_archive
 from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
@@ -63,7 +66,9 @@ class DecodingOptions:
     beams: int = 1
     """Texts that ar keeps at each step; 1 takes the likeliest token."""
     batch_size: int = 8
-    """The most windows that are recognised at once."""
+    """The most windows that a device recognises at once."""
+    mesh: MeshConfig = ALL_DEVICES
+    """How this process's devices share a batch's windows."""
     window: float | None = None
     """Seconds of the longest window that a recording is cut into, in a pause if there is one;
     without it 30 for ar and exact, 9.5 for diffusion."""
@@ -86,6 +91,7 @@ class DecodingOptions:
             beams=self.beams,
             batch_size=self.batch_size,
             window=self.window,
+            mesh=make_mesh(self.mesh, jax.local_devices()),
             on_compile=_say,
         )
 
@@ -139,6 +145,51 @@ def transcribe(
             f"[dim]{audio:.0f} s of audio in {spent:.1f} s, RTFx {audio / spent:.1f}; "
             f"compiling took {compiling:.1f} s more[/dim]"
         )
+    return 2 if failed else 0
+
+
+def archive(
+    manifest: Annotated[Path, tyro.conf.Positional],
+    output: Path,
+    /,
+    decoding: Decoding,
+    processes: int = 1,
+    process: int = 0,
+) -> int:
+    """Transcribe a manifest of any length into one file, in order.
+
+    Stopped or killed, the same command goes on where it stood. Many processes, on one machine or on
+    many with a common directory, share the work if each is told how many they are and which it is.
+    A recording that can't be read gets a line that says so, and the exit code is 2.
+
+    Args:
+        manifest: JSON lines, each with audio (a path beside the manifest), and perhaps text.
+        output: JSON lines to write, as the Open ASR Leaderboard has them.
+        processes: How many share the work.
+        process: Which of them this is, from 0.
+    """
+    if not 0 <= process < processes:
+        raise WhisfusionError(f"process {process}: from 0 to {processes - 1}")
+    utterances = read_manifest(manifest, texts=False)
+    work = Archive(output, len(utterances), processes)
+    if output.exists():
+        _say(f"{output} is finished")
+        return 0
+    if not output.parent.is_dir():
+        raise WhisfusionError(f"{output.parent}: no such directory")
+    work.check()
+    keep_compiled_programs()
+    with progress_bar() as progress:
+        failed = transcribe_archive(
+            decoding.transcriber(),
+            utterances,
+            work,
+            process,
+            lambda each: progress.track(each, description="transcribing"),
+        )
+    for message in failed:
+        _complain(message)
+    _say(f"{output} is finished" if work.join() else f"{work.part(process)} is finished")
     return 2 if failed else 0
 
 
@@ -210,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `whisfusion` command."""
     run(
         lambda: tyro.extras.subcommand_cli_from_dict(
-            {"transcribe": transcribe, "get": get, "memory": memory},
+            {"transcribe": transcribe, "archive": archive, "get": get, "memory": memory},
             prog="whisfusion",
             description="Speech to text with Whisper's encoder, in JAX.",
             args=arguments,

@@ -195,6 +195,46 @@ class DenoiserConfig(_FromDict):
 
 
 @dataclass(frozen=True)
+class MeshConfig:
+    """How devices share the work; the axes multiply to their number."""
+
+    data: int | None = None
+    """Groups that have the whole model each and read rows of their own; None is as many as fit."""
+    fsdp: int = 1
+    """Devices of a group that the weights are spread over; each reads rows of its own, too."""
+    tensor: int = 1
+    """Devices that share the arithmetic of the same rows."""
+
+    def __post_init__(self) -> None:
+        if min(self.data or 1, self.fsdp, self.tensor) < 1:
+            raise WhisfusionError(f"{self}: every axis must be at least 1")
+
+
+ALL_DEVICES = MeshConfig()
+
+
+@dataclass(frozen=True)
+class ProcessesConfig:
+    """How the processes of a run find each other; by default there is one."""
+
+    find: bool = False
+    """Ask Slurm, MPI, Kubernetes or the TPU's own environment."""
+    coordinator: str | None = None
+    """Instead: the first process's HOST:PORT, the same for all,"""
+    count: int | None = None
+    """how many there are,"""
+    number: int | None = None
+    """and which one this is, from 0."""
+
+    def __post_init__(self) -> None:
+        given = [self.coordinator is not None, self.count is not None, self.number is not None]
+        if any(given) and (self.find or not all(given)):
+            raise WhisfusionError(
+                "processes: give coordinator, count and number, or find, or nothing"
+            )
+
+
+@dataclass(frozen=True)
 class PhaseConfig:
     """A stretch of training."""
 
@@ -251,7 +291,7 @@ class TrainConfig:
     wordless: float = 0.03
     """Silence, noise and tones with empty text; as a share of the others."""
     positions: int = 4608
-    """Canvas positions that a batch reads."""
+    """Canvas positions that a batch reads, of all devices."""
     canvases: int = 8
     """Of each audio."""
     stretch: int | None = None
@@ -262,7 +302,7 @@ class TrainConfig:
     whole vocabulary."""
     keep_states: bool = True
     """Encode every example once and keep its states on disk, so that epochs cost the decoder
-    alone; else encode each batch again, without a teacher."""
+    alone; else each step encodes its batch, without a teacher."""
     states: Path | None = None
     """Directory of these states, which runs on the same data can share; None is in `work`."""
     heard: bool = False
@@ -272,9 +312,25 @@ class TrainConfig:
     """Share of the target that is Whisper's own distribution where it is sure of the text."""
     inverse_ratio: bool = False
     """Weigh rows by one over their mask ratio."""
+    report_every: int = 25
+    """Steps whose means make one line of the log."""
     save_every: int = 200
+    keep: int = 2
+    """The newest checkpoints that stay, beside the one with the fewest errors on `dev`."""
+    most_skipped: int = 10
+    """Steps in a row whose loss or gradient is no number, before the run stops. Such a step
+    changes nothing."""
     dev: Path | None = None
     """A manifest to transcribe at each save, for the error rate; never trained on."""
+    mesh: MeshConfig = MeshConfig()
+    processes: ProcessesConfig = ProcessesConfig()
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of activations, gradients of them, and frozen weights; what learns is float32 in any case."""
+    accumulate: int = 1
+    """Parts that a batch is read in, one after another, so that it needs less memory at once."""
+    scan: Literal["nothing", "products"] | None = None
+    """Compile one layer for all alike ones, whose activations are computed again for the gradient
+    (models/stack.py says what is kept); for large models. None keeps all."""
     seed: int = 0
     stop_at: int | None = None
     """Stop after this step, to go on another time; None runs to the end."""

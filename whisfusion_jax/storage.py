@@ -93,14 +93,26 @@ def save_tensors(path: epath.Path, tensors: Mapping[str, Tensor], packed: bool =
     logging.set_verbosity(logging.ERROR)
     try:
         handler = (
-            ocp.PyTreeCheckpointHandler(use_ocdbt=True)
+            ocp.PyTreeCheckpointHandler(use_ocdbt=True, multiprocessing_options=_alone())
             if packed
-            else ocp.PyTreeCheckpointHandler(use_ocdbt=False, type_handler_registry=registry)
+            else ocp.PyTreeCheckpointHandler(
+                use_ocdbt=False, type_handler_registry=registry, multiprocessing_options=_alone()
+            )
         )
-        with ocp.Checkpointer(handler) as checkpointer:
+        with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
             checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Each process reads by itself, and writes if it is asked to."""
+    number, count = jax.process_index(), jax.process_count()
+    if count == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=number, active_processes={number}, barrier_sync_key_prefix=f"alone{number}"
+    )
 
 
 def load_tensors(
@@ -113,12 +125,13 @@ def load_tensors(
     Raises:
         BundleError: there is no checkpoint, or its tensors are not these.
     """
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     targets = {
         name: jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=t.sharding or here)
         for name, t in targets.items()
     }
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=_alone())
+    with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
         stored = _stored(path, checkpointer)
         steps = {name: stored.pop(name + _STEP) for name in targets if name + _STEP in stored}
         _check_same(path, stored, targets)

@@ -15,15 +15,14 @@ from whisfusion_jax.diffusion.objective import Objective, Targets
 from whisfusion_jax.models.denoiser import LEARNED, warm_denoiser
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.whisper import Whisper
-from whisfusion_jax.training.step import StepSettings, denoising_loss, split
+from whisfusion_jax.training.loss import LossSettings, denoising_loss
+from whisfusion_jax.training.step import split
 
 N = 12
-SETTINGS = StepSettings(
+SETTINGS = LossSettings(
     corruption=Mixed((Ahead(), high_mask())),
     objective=Objective(padding=1.0, buffer=1.0),
     canvases=4,
-    average=0.9,
-    seed=0,
 )
 
 
@@ -41,7 +40,7 @@ def test_stretches_over_the_whole_canvas_give_the_same_loss_and_gradient(
     batch = Batch(np.zeros(0), np.full((3, 2), 7), targets)
     audio = AudioStates(jax.random.normal(jax.random.key(1), (3, 9, TINY.width)), None)
 
-    def loss(learned: object, settings: StepSettings) -> jax.Array:
+    def loss(learned: object, settings: LossSettings) -> jax.Array:
         model = parts.merge(learned)
         return denoising_loss(model, audio, batch, jax.random.key(2), settings)[0]
 

@@ -4,17 +4,14 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.progress import Progress
 
-from tests.support import TINY, manifest, random_bundle, speechlike
+from tests.support import TINY, speechlike
+from tests.training.tiny import WORDS, tiny_run
 from whisfusion_jax import Transcriber
-from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import DenoiserConfig, OptimizerConfig, PhaseConfig, TrainConfig
-from whisfusion_jax.conversion.memory import add_memory
-from whisfusion_jax.data.manifest_speech import ManifestSpeech, ManifestSpeechConfig
 from whisfusion_jax.decoding.unmasking import (
     PositionBiased,
     RandomRemask,
@@ -23,56 +20,13 @@ from whisfusion_jax.decoding.unmasking import (
     UnmaskingRule,
 )
 from whisfusion_jax.errors import BundleError, WhisfusionError
-from whisfusion_jax.hub import CLIPS
 from whisfusion_jax.training.export import export_bundle
 from whisfusion_jax.training.loop import Trained, train
-
-WORDS = "red green blue white black grey pink brown".split()  # noqa: SIM905
-
-
-def write_wave(path: Path, samples: np.ndarray) -> None:
-    import wave
-
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes((samples * 32767).astype(np.int16).tobytes())
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    folder = tmp_path_factory.mktemp("run")
-    bundle = random_bundle(folder / "whisper", TINY)
-    add_memory(bundle, [read_audio(clip) for clip in sorted(CLIPS.glob("*.wav"))])
-    rows = []
-    for number, word in enumerate(WORDS):
-        write_wave(folder / f"{number}.wav", speechlike(1.5, number))
-        rows.append({"audio": f"{number}.wav", "text": word, "speaker": "a" if number else "b"})
-    manifest(folder / "manifest.jsonl", rows)
-    builder = ManifestSpeech(
-        config=ManifestSpeechConfig(name="colours", manifest=str(folder / "manifest.jsonl")),
-        data_dir=folder / "data",
-        file_format="array_record",
-    )
-    builder.download_and_prepare()
-    (folder / "sentences.txt").write_text("\n".join(WORDS))
-    return TrainConfig(
-        work=folder / "work",
-        data=(Path(builder.data_dir),),
-        sentences=(folder / "sentences.txt",),
-        bundle=str(bundle.path),
-        commonest=0,
-        phases=(PhaseConfig(200, ("ahead", "uniform")), PhaseConfig(200, ("high_mask",))),
-        optimizer=OptimizerConfig(rate=1e-2, warmup=20, average=0.95),
-        learned=(".*",),
-        augmented=0.0,
-        joined=0.0,
-        wordless=0.0,
-        positions=16 * 4 * 8,
-        canvases=4,
-        teacher=0.0,
-        save_every=200,
-        dev=folder / "manifest.jsonl",
-    )
+    return tiny_run(tmp_path_factory.mktemp("run"))
 
 
 def run(config: TrainConfig) -> Trained:

@@ -11,6 +11,7 @@ import numpy as np
 from whisfusion_jax.data.encoded import TOP, Examples
 from whisfusion_jax.decoding.canvas import CANVASES, canvas_for
 from whisfusion_jax.diffusion.objective import Targets
+from whisfusion_jax.parallel.mesh import WHOLE, Share
 from whisfusion_jax.text.shortlist import Shortlist
 
 
@@ -19,8 +20,9 @@ from whisfusion_jax.text.shortlist import Shortlist
 class Batch:
     """What a training step reads."""
 
-    states: jax.Array | np.ndarray
-    """[batch, frames, width] float16, without the padding memory."""
+    audio: jax.Array | np.ndarray
+    """[batch, frames, width] float16 states, without the padding memory; or [batch, samples]
+    float32, to be encoded."""
     prompt: jax.Array | np.ndarray
     """[batch, p] int32: start, language and task tokens, as the denoiser counts."""
     targets: Targets
@@ -42,9 +44,10 @@ class Plan:
     stretch: int | None = None
     """Positions that are read of a canvas; None is all."""
     seed: int = 0
-    process: int = 0
-    """This one reads its share of every batch."""
-    processes: int = 1
+    share: Share = WHOLE
+    """What this process reads of every batch."""
+    parts: int = 1
+    """In which a batch is read (gradient accumulation)."""
 
     def __len__(self) -> int:
         return self.steps
@@ -52,8 +55,7 @@ class Plan:
     def __getitem__(self, step: int) -> np.ndarray:
         """Numbers of this process's examples of the batch of one step."""
         epoch, batch = divmod(step, self.batches)
-        numbers = _epoch(self, epoch)[batch]
-        return numbers[self.process :: self.processes]
+        return self.share.rows(_epoch(self, epoch)[batch])
 
     @cached_property
     def _groups(self) -> dict[tuple[int, int], np.ndarray]:
@@ -68,9 +70,10 @@ class Plan:
         return {key: np.array(numbers) for key, numbers in sorted(groups.items())}
 
     def audios(self, canvas: int) -> int:
-        """In a batch of this canvas length: a multiple of the processes."""
+        """In a batch of this canvas length, so that all devices have as many in each part."""
         fits = self.positions // (min(canvas, self.stretch or canvas) * self.canvases)
-        return max(1, fits // self.processes) * self.processes
+        equal = self.share.of * self.parts
+        return max(1, fits // equal) * equal
 
     @cached_property
     def batches(self) -> int:
@@ -116,7 +119,7 @@ def load_batch(numbers: np.ndarray, encoded: Examples, shortlist: Shortlist) -> 
         shortlist.from_whisper(encoded.prompt[number].tolist()) for number in numbers.tolist()
     ]
     targets = Targets(tokens, lengths, taught, probs)
-    return Batch(encoded.states(numbers), np.array(prompts, np.int32), targets)
+    return Batch(encoded.audio(numbers), np.array(prompts, np.int32), targets)
 
 
 def batches(plan: Plan, shortlist: Shortlist) -> grain.IterDataset:

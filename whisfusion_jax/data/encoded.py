@@ -37,7 +37,7 @@ _ROWS = 16
 
 
 class Examples(Protocol):
-    """Examples with their encoder states, by number: on disk, or made when asked for."""
+    """Examples by number, their audio encoded already or not."""
 
     bucket: np.ndarray
     """[examples] int32: seconds that the audio is padded to."""
@@ -50,8 +50,12 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def states(self, numbers: np.ndarray) -> np.ndarray | jax.Array:
-        """Of examples that share a bucket: [rows, frames, width] float16."""
+    def audio(self, numbers: np.ndarray) -> np.ndarray:
+        """Of examples that share a bucket.
+
+        Returns:
+            states, [rows, frames, width] float16, or samples, [rows, samples] float32.
+        """
 
     def tokens(self, number: int) -> np.ndarray:
         """[length] int32 of Whisper's tokens, the end token last."""
@@ -89,7 +93,7 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.bucket)
 
-    def states(self, numbers: np.ndarray) -> np.ndarray:
+    def audio(self, numbers: np.ndarray) -> np.ndarray:
         bucket = int(self.bucket[numbers[0]])
         return np.stack([self._file(bucket)[self._row[number]] for number in numbers])
 

@@ -1,20 +1,15 @@
-"""Examples that are encoded when a batch asks for them: nothing on disk, the encoder each time."""
+"""Examples that each step encodes: nothing on disk, the encoder each time."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
-from whisfusion_jax.audio.windows import WINDOW_SECONDS, bucket_for, pad_to
+from whisfusion_jax.audio.windows import bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import FRAMES_PER_SECOND
-from whisfusion_jax.data.encoded import TOP, encode, read_row
+from whisfusion_jax.data.encoded import TOP, read_row
 from whisfusion_jax.data.sources import Source
-from whisfusion_jax.models.encoder import Encoder
-from whisfusion_jax.models.padding_memory import PaddingMemory
 
 
 class Live:
@@ -29,11 +24,9 @@ class Live:
         """Read every example once, for its lengths.
 
         Args:
-            bundle: a Whisper's, with a padding memory.
+            bundle: a Whisper's, whose tokens are meant.
             track: wraps the numbers of the examples, for progress.
         """
-        self._source = source
-        self._encoder, self._memory = bundle.load_encoder(), bundle.load_memory()
         self._read = partial(
             read_row, source, tokenizer=bundle.tokenizer, model=bundle.config.model
         )
@@ -50,12 +43,9 @@ class Live:
     def __len__(self) -> int:
         return len(self.bucket)
 
-    def states(self, numbers: np.ndarray) -> jax.Array:
+    def audio(self, numbers: np.ndarray) -> np.ndarray:
         bucket = int(self.bucket[numbers[0]])
-        memory = self._memory if bucket < WINDOW_SECONDS else None
-        samples = [pad_to(self._read(number).samples, bucket) for number in numbers.tolist()]
-        frames = bucket * FRAMES_PER_SECOND
-        return _states(self._encoder, memory, np.stack(samples), frames)
+        return np.stack([pad_to(self._read(number).samples, bucket) for number in numbers.tolist()])
 
     def tokens(self, number: int) -> np.ndarray:
         return np.array(self._tokens[number], np.int32)
@@ -63,10 +53,3 @@ class Live:
     def teacher(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         shape = (len(self._tokens[number]), TOP)
         return np.zeros(shape, np.int32), np.zeros(shape, np.float16)
-
-
-@partial(jax.jit, static_argnames="frames")
-def _states(
-    encoder: Encoder, memory: PaddingMemory | None, samples: jax.Array, frames: int
-) -> jax.Array:
-    return encode(encoder, memory, samples).states[:, :frames].astype(jnp.float16)

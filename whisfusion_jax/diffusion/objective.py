@@ -1,6 +1,7 @@
 """The training objective: cross-entropy at masked positions, weighted."""
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import jax
@@ -54,7 +55,7 @@ class Chosen:
     """The masked positions of a batch that are asked for, in a buffer of fixed size."""
 
     index: jax.Array
-    """[m] int32 into the flattened [batch, canvases, n]; 0 where unused."""
+    """[m] int32 into the flattened [batch, canvases, n]; anything where unused."""
     weight: jax.Array
     """[m] float32; 0 where unused."""
     ratio: jax.Array
@@ -62,7 +63,12 @@ class Chosen:
 
 
 def choose(
-    key: jax.Array, masked: Masked, lengths: jax.Array, objective: Objective, most: int
+    key: jax.Array,
+    masked: Masked,
+    lengths: jax.Array,
+    objective: Objective,
+    most: int,
+    groups: int = 1,
 ) -> Chosen:
     """Gather the positions that enter the loss.
 
@@ -70,15 +76,20 @@ def choose(
         masked: of [rows, n], an audio's canvases side by side.
         lengths: [rows] int32.
         most: masks in a row.
+        groups: equal parts of the rows with a buffer each, one behind the other, so that devices
+            gather from their own rows alone.
     """
     rows, n = masked.mask.shape
     position = jnp.arange(n)
     drawn = jax.random.uniform(key, (rows, n)) < objective.padding
     asked = masked.mask & ((position < lengths[:, None]) | drawn)
-    size = int(np.ceil(objective.buffer * rows * min(most, n)))
-    (index,) = jnp.nonzero(asked.ravel(), size=size, fill_value=-1)
-    used = index >= 0
-    index = jnp.where(used, index, 0)
+    part = rows * n // groups
+    size = math.ceil(objective.buffer * (rows // groups) * min(most, n))
+    index = jax.vmap(lambda each: jnp.nonzero(each, size=size, fill_value=-1)[0])(
+        asked.reshape(groups, part)
+    )
+    used = (index >= 0).ravel()
+    index = (jnp.maximum(index, 0) + part * jnp.arange(groups)[:, None]).ravel()
     ratio = masked.ratio[index // n]
     weight = 1 / ratio if objective.inverse_ratio else jnp.ones_like(ratio)
     return Chosen(index, jnp.where(used, weight, 0.0), ratio)

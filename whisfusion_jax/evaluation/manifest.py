@@ -23,8 +23,11 @@ class Utterance:
     """Where the recording is from."""
 
 
-def read_manifest(path: Path) -> list[Utterance]:
+def read_manifest(path: Path, texts: bool = True) -> list[Utterance]:
     """Read a manifest; audio paths are relative to its directory, unknown fields are ignored.
+
+    Args:
+        texts: whether every line must say its text.
 
     Raises:
         WhisfusionError: the file is missing or empty, or a line is not as it should be.
@@ -35,17 +38,19 @@ def read_manifest(path: Path) -> list[Utterance]:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise WhisfusionError(f"{path}: {reason}") from None
     utterances = [
-        _utterance(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()
+        _utterance(line, path, number, texts)
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
     ]
     if not utterances:
         raise WhisfusionError(f"{path}: holds no utterance")
     return utterances
 
 
-def _utterance(line: str, path: Path, number: int) -> Utterance:
+def _utterance(line: str, path: Path, number: int, texts: bool) -> Utterance:
     try:
         row = json.loads(line)
-        audio, text = row["audio"], row["text"]
+        audio, text = row["audio"], row["text"] if texts else row.get("text", "")
         if not isinstance(audio, str) or not isinstance(text, str):
             raise TypeError("audio and text must be strings")
     except (ValueError, TypeError, KeyError) as error:

@@ -24,6 +24,7 @@ from whisfusion_jax.models.layers import (
     KeysValues,
     layer_norm,
 )
+from whisfusion_jax.models.stack import through
 
 LEARNED = ("mask", r".*\.ahead", r".*\.adapter\.(down|up)")
 """Names of what a warm denoiser adds to Whisper's weights, as patterns; only these are trained."""
@@ -136,12 +137,16 @@ class Denoiser(nnx.Module):
         layers = tuple(block.cross_attention.keys_values(audio.states) for block in self.blocks)
         return CrossCache(layers, audio.bias)
 
-    def __call__(self, prompt: jax.Array, canvas: jax.Array, cross: CrossCache) -> jax.Array:
+    def __call__(
+        self, prompt: jax.Array, canvas: jax.Array, audio: CrossCache | AudioStates
+    ) -> jax.Array:
         """One pass over all canvases.
 
         Args:
             prompt: [batch, p] int32: start, language and task tokens, visible to every canvas.
             canvas: [batch, canvases, n] int32; `mask_token` where masked.
+            audio: its keys and values, or the states, from which each block makes them when it is
+                its turn: in training, where they are needed once.
 
         Returns:
             hidden states [batch, canvases, n, width]; entry i is for canvas position i (see
@@ -158,8 +163,16 @@ class Denoiser(nnx.Module):
             x = x + self.positions[: tokens.shape[-1]]
         else:
             view = _View(masked[..., None], None, masked)
-        for block, audio in zip(self.blocks, cross.layers, strict=True):
-            x, _ = block(x, view, audio, cross.bias)
+        if isinstance(audio, CrossCache):
+            for block, cross in zip(self.blocks, audio.layers, strict=True):
+                x, _ = block(x, view, cross, audio.bias)
+        else:
+
+            def call(block: DenoiserBlock, x: jax.Array) -> jax.Array:
+                cross = block.cross_attention.keys_values(audio.states)
+                return block(x, view, cross, audio.bias)[0]
+
+            x = through(self.blocks, call, x)
         # Whisper's outputs name the token after their position.
         first = prompt.shape[1] - self.warm
         return self.norm(x[:, :, first : first + n])

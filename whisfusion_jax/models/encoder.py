@@ -8,7 +8,8 @@ from flax import nnx
 
 from whisfusion_jax.config import WhisperConfig
 from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, layer_norm, table
-from whisfusion_jax.models.padding_memory import PaddingMemory
+from whisfusion_jax.models.padding_memory import PaddingMemory, extend
+from whisfusion_jax.models.stack import through
 
 
 @jax.tree_util.register_dataclass
@@ -71,14 +72,16 @@ class Encoder(nnx.Module):
         """
         x = self.embed(mel)
         if memory is None:
-            for block in self.blocks:
-                x = block(x, block.keys_values(x))
+            x = through(self.blocks, lambda block, x: block(x, block.keys_values(x)), x)
             return AudioStates(self.norm(x), None)
 
         rest = memory.after(x.shape[1])
         bias = rest.score_bias(x.shape[1])
-        for layer, block in enumerate(self.blocks):
-            x = block(x, rest.extend(layer, block.keys_values(x)), bias)
+
+        def with_memory(block: EncoderBlock, x: jax.Array, *kept: jax.Array) -> jax.Array:
+            return block(x, extend(block.keys_values(x), kept), bias)
+
+        x = through(self.blocks, with_memory, x, rest.keys, rest.values)
         states = self.norm(x)
         tail = jnp.broadcast_to(rest.states, (x.shape[0], *rest.states.shape)).astype(x.dtype)
         return AudioStates(jnp.concatenate([states, tail], axis=1), bias)

@@ -47,18 +47,23 @@ class PaddingMemory:
             self.keys[:, :, start:], self.values[:, :, start:], self.states[start:], self.config
         )
 
-    def extend(self, layer: int, attended: KeysValues) -> KeysValues:
-        """A layer's keys and values, [batch, heads, frames, features], with the memory behind."""
-        keys, values = attended
-        return (
-            jnp.concatenate([keys, _for_batch(self.keys[layer], keys)], axis=2),
-            jnp.concatenate([values, _for_batch(self.values[layer], values)], axis=2),
-        )
-
     def score_bias(self, frames: int) -> jax.Array:
         """What is added to attention scores over a bucket and the memory: [frames + vectors]."""
         vectors = self.states.shape[0]
         return jnp.concatenate([jnp.zeros(frames), jnp.full(vectors, math.log(self.config.pool))])
+
+
+def extend(attended: KeysValues, kept: tuple[jax.Array, ...]) -> KeysValues:
+    """A layer's keys and values, [batch, heads, frames, features], with the memory's behind.
+
+    Args:
+        kept: the memory's of this layer, each [heads, vectors, features].
+    """
+    keys, values = (
+        jnp.concatenate([own, _for_batch(rows, own)], axis=2)
+        for own, rows in zip(attended, kept, strict=True)
+    )
+    return keys, values
 
 
 def _for_batch(rows: jax.Array, like: jax.Array) -> jax.Array:

@@ -2,15 +2,20 @@
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import jax
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 
 from whisfusion_jax.bundle import Bundle, named_variables, write_bundle
 from whisfusion_jax.config import DenoiserConfig
 from whisfusion_jax.models.denoiser import Denoiser
+from whisfusion_jax.models.stack import unstacked
+from whisfusion_jax.parallel.sharding import gathered
 from whisfusion_jax.storage import Tensor, in_eight_bits
 from whisfusion_jax.text.shortlist import Shortlist
 
@@ -20,16 +25,35 @@ def export_bundle(
 ) -> Bundle:
     """Write the encoder, padding memory and denoiser in eight bits a weight.
 
-    Whisper's decoder is left out.
+    Whisper's decoder is left out. Of many processes all must call; the first one writes.
 
     Args:
         whisper: what the denoiser was trained on.
         path: a directory; a bundle that is there is replaced.
     """
+    learned = {
+        name: gathered(variable[...])
+        for name, variable in named_variables(nnx.state(unstacked(nnx.clone(denoiser)))).items()
+    }
+    if jax.process_index() == 0:
+        _write(whisper, learned, config, shortlist, path)
+    multihost_utils.sync_global_devices("bundle written")
+    return Bundle.open(path)
+
+
+def _write(
+    whisper: Bundle,
+    denoiser: Mapping[str, np.ndarray],
+    config: DenoiserConfig,
+    shortlist: Shortlist,
+    path: Path,
+) -> None:
+    encoder = named_variables(nnx.state(whisper.load_encoder()))
     tensors: dict[str, Tensor] = {"shortlist.tokens": Tensor.of(shortlist.tokens)}
-    for part, model in (("encoder", whisper.load_encoder()), ("denoiser", denoiser)):
-        for name, variable in named_variables(nnx.state(model)).items():
-            tensors |= in_eight_bits(f"{part}.{name}", np.asarray(variable[...], np.float32))
+    for name, variable in encoder.items():
+        tensors |= in_eight_bits(f"encoder.{name}", np.asarray(variable[...], np.float32))
+    for name, array in denoiser.items():
+        tensors |= in_eight_bits(f"denoiser.{name}", array.astype(np.float32))
     settings = dataclasses.replace(
         whisper.config,
         denoiser=config,
@@ -44,4 +68,3 @@ def export_bundle(
             made = made.with_memory(memory)
         shutil.rmtree(path, ignore_errors=True)
         made.path.rename(path)
-    return Bundle.open(path)

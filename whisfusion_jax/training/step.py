@@ -1,25 +1,27 @@
-"""One training step of a denoiser on encoded speech."""
+"""One training step of a denoiser: loss, gradient, update, all of it one compiled program."""
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
+from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.windows import WINDOW_SECONDS
 from whisfusion_jax.data.batches import Batch
-from whisfusion_jax.diffusion.corruption import Corruption, Masked
-from whisfusion_jax.diffusion.objective import Objective, choose, loss, sample_vocabulary
-from whisfusion_jax.models.decoder import CrossCache
+from whisfusion_jax.data.encoded import encode
 from whisfusion_jax.models.denoiser import Denoiser
-from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.models.encoder import AudioStates, Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
-
-Metrics = dict[str, jax.Array]
+from whisfusion_jax.parallel.mesh import replicated
+from whisfusion_jax.parallel.sharding import shardings
+from whisfusion_jax.training.loss import LossSettings, Metrics, denoising_loss
 
 
 @jax.tree_util.register_dataclass
@@ -33,6 +35,30 @@ class TrainState:
     average: nnx.State
     """Their exponential moving average, which is what gets used."""
     optimizer: optax.OptState
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Frozen:
+    """What a step reads and never changes."""
+
+    denoiser: nnx.State
+    """The parameters that don't learn."""
+    memory: PaddingMemory
+    encoder: Encoder | None = None
+    """For batches of samples."""
+
+    def hear(self, audio: jax.Array, dtype: DTypeLike) -> AudioStates:
+        """A batch's audio as the decoders read it.
+
+        Args:
+            audio: [batch, samples] to encode, or [batch, frames, width] encoded earlier.
+        """
+        if audio.ndim == 2:
+            assert self.encoder is not None
+            whole = audio.shape[1] == WINDOW_SECONDS * SAMPLE_RATE
+            return encode(self.encoder, None if whole else self.memory, audio)
+        return with_memory(audio.astype(dtype), self.memory)
 
 
 @dataclass(frozen=True)
@@ -76,148 +102,116 @@ def start(learned: nnx.State, optimizer: optax.GradientTransformation) -> TrainS
 class StepSettings:
     """What a compiled step depends on beside shapes."""
 
-    corruption: Corruption
-    objective: Objective
-    canvases: int
+    loss: LossSettings
     average: float
     """Decay of the moving average."""
     seed: int
-    stretch: int | None = None
-    """Read so many positions of each canvas, from its first mask on; None reads all."""
-    sample: int | None = None
-    """Tokens that the softmax is over; None is the whole vocabulary."""
+    dtype: DTypeLike = jnp.float32
+    """That the model computes in."""
+    accumulate: int = 1
+    """Parts that a batch is read in."""
 
 
 def make_step(
-    parts: Split,
-    memory: PaddingMemory,
+    graph: nnx.GraphDef[Denoiser],
+    frozen: Frozen,
     optimizer: optax.GradientTransformation,
     settings: StepSettings,
+    mesh: Mesh,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """Compile the step; the old state's memory is used again for the new one."""
-    graph = parts.graph
-    compiled = jax.jit(partial(_step, graph, optimizer, settings), donate_argnames="state")
+    """The step, which compiles once a shape; the old state's memory is used again."""
+    compiled = compile_step(graph, optimizer, settings, mesh)
+    return lambda state, batch: compiled(frozen, state=state, batch=batch)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        return compiled(parts.frozen, memory, state=state, batch=batch)
 
-    return step
+def compile_step(
+    graph: nnx.GraphDef[Denoiser],
+    optimizer: optax.GradientTransformation,
+    settings: StepSettings,
+    mesh: Mesh,
+) -> Any:
+    """The jitted step, to call or to lower, with (frozen, state=, batch=)."""
+
+    def step(frozen: Frozen, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        new, metrics = _step(graph, optimizer, settings, frozen, state, batch)
+        placed = shardings(new, mesh)
+        new = jax.lax.with_sharding_constraint(new, placed)
+        return new, jax.lax.with_sharding_constraint(metrics, replicated(mesh))
+
+    return jax.jit(step, donate_argnames="state")
 
 
 def _step(
     graph: nnx.GraphDef[Denoiser],
     optimizer: optax.GradientTransformation,
     settings: StepSettings,
-    frozen: nnx.State,
-    memory: PaddingMemory,
+    frozen: Frozen,
     state: TrainState,
     batch: Batch,
 ) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
-    audio = with_memory(jnp.asarray(batch.states), memory)
-
-    def objective(learned: nnx.State) -> tuple[jax.Array, Metrics]:
-        denoiser = nnx.merge(graph, learned, frozen)
-        return denoising_loss(denoiser, audio, batch, key, settings)
-
-    (value, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.learned)
+    gradient, metrics = _gradient(graph, settings, frozen, state.learned, batch, key)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.learned)
     learned = optax.apply_updates(state.learned, updates)
     # A young average forgets faster, or it would keep the start for long.
     decay = jnp.minimum(settings.average, (1 + state.step) / (10 + state.step))
     average = optax.incremental_update(learned, state.average, 1 - decay)
-    metrics = {"loss": value, "gradient": optax.tree.norm(gradient), **metrics}
-    return TrainState(state.step + 1, learned, average, optimizer_state), metrics
+    norm = optax.tree.norm(gradient)
+    sound = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
+    # One bad batch must not spoil what was learned.
+    kept = jax.tree.map(
+        lambda new, old: jnp.where(sound, new, old),
+        (learned, average, optimizer_state),
+        (state.learned, state.average, state.optimizer),
+    )
+    return TrainState(state.step + 1, *kept), {**metrics, "gradient": norm, "skipped": ~sound}
 
 
-def denoising_loss(
-    denoiser: Denoiser,
-    audio: AudioStates,
+def _gradient(
+    graph: nnx.GraphDef[Denoiser],
+    settings: StepSettings,
+    frozen: Frozen,
+    learned: nnx.State,
     batch: Batch,
     key: jax.Array,
-    settings: StepSettings,
-) -> tuple[jax.Array, Metrics]:
-    """Corrupt each text in several ways, and ask for what is hidden."""
-    targets, canvases = batch.targets, settings.canvases
-    tokens, prompt = jnp.asarray(targets.tokens), jnp.asarray(batch.prompt)
-    audios, n = tokens.shape
-    lengths = jnp.repeat(jnp.asarray(targets.lengths), canvases)
-    masking, choosing, sampling = jax.random.split(key, 3)
-    masked = settings.corruption(masking, lengths, n)
-    canvas = jnp.where(
-        masked.mask.reshape(audios, canvases, n), denoiser.mask_token, tokens[:, None]
+) -> tuple[nnx.State, Metrics]:
+    """The gradient of the mean loss over a batch's parts, and the parts' mean metrics."""
+
+    def objective(learned: nnx.State, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        narrow = jax.tree.map(lambda each: each.astype(settings.dtype), learned)
+        denoiser = nnx.merge(graph, narrow, frozen.denoiser)
+        audio = frozen.hear(jnp.asarray(part.audio), settings.dtype)
+        value, metrics = denoising_loss(denoiser, audio, part, key, settings.loss)
+        return value, {"loss": value, **metrics}
+
+    measure = jax.grad(objective, has_aux=True)
+    parts = settings.accumulate
+    if parts == 1:
+        return measure(learned, batch, key)
+
+    def add(total: nnx.State, each: tuple[Batch, jax.Array]) -> tuple[nnx.State, Metrics]:
+        gradient, metrics = measure(learned, *each)
+        return jax.tree.map(jnp.add, total, gradient), metrics
+
+    # Neighbours go to different parts, so that each part is spread over all devices.
+    split = jax.tree.map(
+        lambda rows: jnp.moveaxis(jnp.asarray(rows).reshape(-1, parts, *rows.shape[1:]), 1, 0),
+        batch,
     )
-    cross = denoiser.cross_cache(audio)
-    if settings.stretch is None:
-        hidden = denoiser(prompt, canvas, cross)
-        chosen = choose(choosing, masked, lengths, settings.objective, n)
-        read = chosen.index
-    else:
-        size, first = settings.stretch, masked.mask.argmax(-1)
-        hidden = read_stretches(denoiser, prompt, tokens, canvas, first, size, cross)
-        near = masked.mask & (jnp.arange(n) < first[:, None] + size)
-        chosen = choose(choosing, Masked(near, masked.ratio), lengths, settings.objective, size)
-        row, position = chosen.index // n, chosen.index % n
-        read = row * size + position - first[row]
-    # The output layer costs as much as several others: at the chosen positions alone.
-    hidden = hidden.reshape(-1, hidden.shape[-1])[read]
-    if settings.sample is None:
-        logits = denoiser.logits(hidden)
-    else:
-        sample = sample_vocabulary(sampling, targets, denoiser.mask_token, settings.sample)
-        logits, targets = denoiser.logits(hidden, sample.tokens) + sample.bias, sample.targets
-    return loss(logits, chosen, targets, canvases, settings.objective)
-
-
-def read_stretches(
-    denoiser: Denoiser,
-    prompt: jax.Array,
-    tokens: jax.Array,
-    canvas: jax.Array,
-    first: jax.Array,
-    size: int,
-    cross: CrossCache,
-) -> jax.Array:
-    """A warm denoiser's pass over a stretch of each canvas, from its first mask on.
-
-    What stands before is read once for all canvases of a text, as Whisper reads it: nothing there
-    learns. What is behind counts as masked.
-
-    Args:
-        prompt: [audios, p] int32.
-        tokens: [audios, n] int32: the texts.
-        canvas: [audios, canvases, n] int32: the same, with masks.
-        first: [audios * canvases] int32: the first mask of each canvas.
-
-    Returns:
-        hidden states [audios, canvases, size, width], entry i for canvas position `first + i`.
-    """
-    audios, canvases, n = canvas.shape
-    p = prompt.shape[1]
-    behind = ((0, 0), (0, 0), (0, size))
-
-    def whole(rows: jax.Array) -> jax.Array:
-        prompts = jnp.broadcast_to(prompt[:, None], (*rows.shape[:2], p))
-        return jnp.pad(jnp.concatenate([prompts, rows], axis=-1), behind)
-
-    text = whole(tokens[:, None])
-    end = text.shape[-1]
-    empty, start = denoiser.empty_cache(audios, end), jnp.zeros((audios, 1), jnp.int32)
-    _, cache = denoiser.stretch(text, start, end, p, end, cross, empty)
-    shared = jax.tree.map(
-        lambda each: jnp.repeat(jax.lax.stop_gradient(each), canvases, axis=0), cache
+    zeros = jax.tree.map(jnp.zeros_like, learned)
+    total, metrics = jax.lax.scan(add, zeros, (split, jax.random.split(key, parts)))
+    return (
+        jax.tree.map(lambda each: each / parts, total),
+        jax.tree.map(lambda each: jnp.nanmean(each, axis=0), metrics)
+        | {"loss": metrics["loss"].mean()},
     )
-    start = (p - 1 + first).reshape(audios, canvases)
-    hidden, _ = denoiser.stretch(whole(canvas), start, size, p, p + n, cross, shared)
-    return hidden
 
 
 def with_memory(states: jax.Array, memory: PaddingMemory) -> AudioStates:
     """Stored states of a bucket, [batch, frames, width], as the decoders read them."""
-    states = states.astype(jnp.float32)
     batch, frames, _ = states.shape
     rest = memory.after(frames)
-    tail = jnp.broadcast_to(rest.states, (batch, *rest.states.shape))
+    tail = jnp.broadcast_to(rest.states, (batch, *rest.states.shape)).astype(states.dtype)
     return AudioStates(jnp.concatenate([states, tail], axis=1), rest.score_bias(frames))
 
 

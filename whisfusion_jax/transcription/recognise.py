@@ -7,13 +7,16 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
+from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.encoder import Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
+from whisfusion_jax.parallel.mesh import ROWS, by_rows, replicated, row_shards
 from whisfusion_jax.transcription.decoders import Decode, Texts
 
 
@@ -25,7 +28,31 @@ class RecogniserSettings:
     decode: Decode
 
 
-@partial(jax.jit, static_argnames="settings")
+@partial(jax.jit, static_argnames=("settings", "mesh"))
+def recognise_spread(
+    encoder: Encoder,
+    decoder: Any,
+    memory: PaddingMemory | None,
+    samples: jax.Array,
+    prompt: jax.Array,
+    numbers: jax.Array,
+    settings: RecogniserSettings,
+    mesh: Mesh,
+) -> Texts:
+    """`recognise`, the rows spread over a mesh: each part ends its loops by itself."""
+    rows, whole = P(ROWS), P()
+    spread = jax.shard_map(
+        partial(recognise, settings=settings),
+        mesh=mesh,
+        in_specs=(whole, whole, whole, rows, rows, rows),
+        out_specs=rows,
+        # The axis `tensor` is left to the compiler.
+        axis_names=set(ROWS),
+        check_vma=False,
+    )
+    return spread(encoder, decoder, memory, samples, prompt, numbers)
+
+
 def recognise(
     encoder: Encoder,
     decoder: Any,
@@ -59,11 +86,20 @@ class Recogniser:
         decoder: Any,
         memory: PaddingMemory | None,
         settings: RecogniserSettings,
+        mesh: Mesh,
         on_compile: Callable[[str], None],
     ) -> None:
+        """Take over what lies on the mesh's devices.
+
+        Raises:
+            WhisfusionError: the mesh spreads weights over an axis that recognising has no use for.
+        """
+        if mesh.shape["fsdp"] > 1:
+            raise WhisfusionError("mesh: fsdp is for training; use data or tensor")
         self._encoder = encoder
         self._decoder = decoder
-        self._memory = memory
+        self._memory = None if memory is None else jax.device_put(memory, replicated(mesh))
+        self._mesh = mesh
         self._settings = settings
         self._on_compile = on_compile
         self._programs: dict[tuple[int, int], Any] = {}
@@ -87,8 +123,10 @@ class Recogniser:
         Returns:
             NumPy results with a row a window, and the seconds that it took.
         """
-        # A power of two of rows, the last repeated: few shapes to compile, and no row that runs on.
-        rows = 1 << (len(windows) - 1).bit_length()
+        # A power of two of rows on each part of the mesh, the last repeated: few shapes to compile,
+        # and no row that runs on.
+        shards = row_shards(self._mesh)
+        rows = shards << (-(-len(windows) // shards) - 1).bit_length()
         filled = [min(row, len(windows) - 1) for row in range(rows)]
         memory = self._memory if bucket < WINDOW_SECONDS else None
         prompt = np.array([prompts[row] for row in filled], np.int32)
@@ -96,7 +134,7 @@ class Recogniser:
         program = self._program(bucket, memory, prompt, drawn)
         begin = time.perf_counter()
         samples = np.stack([pad_to(windows[row], bucket) for row in filled])
-        inputs = jax.device_put((samples, prompt, drawn))
+        inputs = jax.device_put((samples, prompt, drawn), by_rows(self._mesh))
         texts = jax.device_get(program(self._encoder, self._decoder, memory, *inputs))
         return texts, time.perf_counter() - begin
 
@@ -107,9 +145,13 @@ class Recogniser:
         if key not in self._programs:
             self._on_compile(f"compiling for windows of {bucket} s, {len(prompt)} at once")
             begin = time.perf_counter()
-            samples = jax.ShapeDtypeStruct((len(prompt), bucket * SAMPLE_RATE), jnp.float32)
-            lowered = recognise.lower(
-                self._encoder, self._decoder, memory, samples, prompt, numbers, self._settings
+            samples = np.empty((len(prompt), bucket * SAMPLE_RATE), np.float32)
+            inputs = [
+                jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=by_rows(self._mesh))
+                for each in (samples, prompt, numbers)
+            ]
+            lowered = recognise_spread.lower(
+                self._encoder, self._decoder, memory, *inputs, self._settings, self._mesh
             )
             self._programs[key] = lowered.compile()
             self.compile_seconds += time.perf_counter() - begin

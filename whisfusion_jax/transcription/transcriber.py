@@ -11,6 +11,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jax.typing import ArrayLike, DTypeLike
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
@@ -32,6 +33,7 @@ from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
 from whisfusion_jax.decoding.winner import Winner, pick_winner
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.parallel.mesh import one_device, row_shards
 from whisfusion_jax.transcription.decoders import (
     Autoregressive,
     Decode,
@@ -93,6 +95,7 @@ class Transcriber:
         window: float | None = None,
         buckets: Sequence[int] = BUCKETS,
         dtype: DTypeLike | None = None,
+        mesh: Mesh | None = None,
         on_compile: Callable[[str], None] = lambda message: None,
     ) -> None:
         """Load a bundle's weights.
@@ -111,13 +114,15 @@ class Transcriber:
             winner: how it is chosen (`decoding/winner.py`).
             seed: of all that diffusion draws; the same seed gives the same text, whatever else is
                 transcribed.
-            batch_size: the most windows that are recognised at once.
+            batch_size: the most windows that are recognised at once, by each part of the mesh.
             window: the longest that a recording is cut into, in seconds, more than 5; None is 30
                 for Whisper's decoder, and for diffusion SHORT_WINDOW, as its steps grow with a
                 window's text, and windows are written side by side.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
             dtype: of weights and activations; None is float32 on a CPU, else bfloat16.
+            mesh: devices of this process that share the windows of a batch, on the axis `data`,
+                and the arithmetic of each, on the axis `tensor`; None is one device.
             on_compile: told before each compilation, which may take seconds.
 
         Raises:
@@ -131,7 +136,8 @@ class Transcriber:
             raise WhisfusionError(f"windows of {window:g} s: more than 5 s and at most 30")
         self.bundle = bundle
         self._tokenizer = tokenizer = bundle.tokenizer
-        self._batch_size = batch_size
+        mesh = mesh or one_device()
+        self._batch_size = batch_size * row_shards(mesh)
         model, suppress = bundle.config.model, bundle.config.rules.suppress
         self._codes = (
             {id_: code for code, id_ in tokenizer.languages.items()} if model.multilingual else {}
@@ -156,7 +162,7 @@ class Transcriber:
         decode: Decode
         shortlist = None
         if name == "diffusion":
-            loaded, shortlist = bundle.load_denoiser(dtype)
+            loaded, shortlist = bundle.load_denoiser(dtype, mesh)
             never = (*shortlist.those_of(suppress), *shortlist.special)
             rule = rule or PositionBiased()
             decode = Diffusion(
@@ -167,18 +173,19 @@ class Transcriber:
             vocabulary = Vocabulary(
                 bundle.config.rules, tokenizer.end, tokenizer.no_speech, languages
             )
-            loaded, decode = bundle.load_decoder(dtype), Autoregressive(vocabulary, beams)
+            loaded, decode = bundle.load_decoder(dtype, mesh), Autoregressive(vocabulary, beams)
             if name == "exact":
-                denoiser, words = (drafts or bundle).load_denoiser(dtype)
+                denoiser, words = (drafts or bundle).load_denoiser(dtype, mesh)
                 drafter = drafter_of(denoiser, words, loaded, suppress)
                 branches = branches or (CHAIN if on_cpu else TREE)
                 loaded, decode = (loaded, drafter), Exact(vocabulary, branches)
         self._shortlist = shortlist
         self.recogniser = Recogniser(
-            bundle.load_encoder(dtype),
+            bundle.load_encoder(dtype, mesh),
             loaded,
             memory,
             RecogniserSettings(model.mel_bins, decode),
+            mesh,
             on_compile,
         )
 

@@ -1,0 +1,195 @@
+"""What a run begins with, out of its config: data, denoiser, optimizer, the step's settings."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from rich.progress import Progress
+
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.config import DenoiserConfig, OptimizerConfig, PhaseConfig, TrainConfig
+from whisfusion_jax.data.encoded import Encoded, Examples, encode_examples
+from whisfusion_jax.data.live import Live
+from whisfusion_jax.data.sources import Augmented, Joined, Prepared, Source, Together, Wordless
+from whisfusion_jax.diffusion.corruption import Ahead, Corruption, Mixed, Uniform, high_mask
+from whisfusion_jax.diffusion.objective import Objective
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.models.decoder import Decoder
+from whisfusion_jax.models.denoiser import LEARNED, Denoiser, warm_denoiser
+from whisfusion_jax.models.stack import Model, stacked
+from whisfusion_jax.parallel.mesh import replicated
+from whisfusion_jax.parallel.sharding import made_sharded
+from whisfusion_jax.text.shortlist import Shortlist
+from whisfusion_jax.training.loss import LossSettings
+from whisfusion_jax.training.step import Frozen, Split, StepSettings, TrainState, split, start
+
+_MASKING: dict[str, Corruption] = {
+    "uniform": Uniform(), "high_mask": high_mask(), "ahead": Ahead()
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A run before its first step, its arrays where the mesh wants them."""
+
+    sizes: DenoiserConfig
+    shortlist: Shortlist
+    parts: Split
+    frozen: Frozen
+    state: TrainState
+
+
+def begin(
+    config: TrainConfig, bundle: Bundle, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> Beginning:
+    """Make or load all that a step reads and changes.
+
+    Args:
+        bundle: a Whisper's, with a padding memory.
+
+    Raises:
+        WhisfusionError: the settings contradict each other, or a bundle has not what is needed.
+    """
+    memory = bundle.load_memory()
+    if memory is None:
+        raise WhisfusionError(f"{bundle.path}: has no padding memory (see `whisfusion memory`)")
+    sizes, shortlist = _sizes(config, bundle)
+    _check(config, sizes)
+    denoiser = _denoiser(config, bundle, sizes, shortlist, mesh)
+    learned = config.learned or (LEARNED if sizes.warm else (".*",))
+    parts, parameters = split(denoiser, learned)
+    if config.start is not None:
+        # What is frozen is Whisper's own, and not in a bundle's eight bits.
+        earlier, _ = Bundle.open(find_bundle(config.start)).load_denoiser(mesh=mesh)
+        _, parameters = split(_in_place(_layers(config), mesh, earlier), learned)
+    dtype = jnp.dtype(config.dtype)
+    encoder = None
+    if not config.keep_states:
+        encoder = _in_place(_layers(config), mesh, bundle.load_encoder(dtype, mesh))
+    frozen = Frozen(
+        jax.tree.map(lambda each: each.astype(dtype), parts.frozen),
+        jax.device_put(memory, replicated(mesh)),
+        encoder,
+    )
+    state = made_sharded(partial(start, optimizer=optimizer), mesh, parameters)
+    return Beginning(sizes, shortlist, parts, frozen, state)
+
+
+def _sizes(config: TrainConfig, bundle: Bundle) -> tuple[DenoiserConfig, Shortlist]:
+    if config.start is not None:
+        opened = Bundle.open(find_bundle(config.start))
+        sizes = opened.config.denoiser
+        if sizes is None or sizes.audio_width != bundle.config.model.width:
+            raise WhisfusionError(f"start: {config.start} was made for another Whisper's encoder")
+        return sizes, opened.load_shortlist()
+    shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
+    if config.denoiser is None:
+        return DenoiserConfig.of_whisper(bundle.config.model, len(shortlist)), shortlist
+    return dataclasses.replace(config.denoiser, vocabulary=len(shortlist)), shortlist
+
+
+def _check(config: TrainConfig, sizes: DenoiserConfig) -> None:
+    if config.stretch is not None and not sizes.warm:
+        raise WhisfusionError("stretch: a denoiser from scratch reads whole canvases")
+    if config.scan and config.stretch is not None:
+        raise WhisfusionError("scan: layers that are scanned read whole canvases, without stretch")
+
+
+def _denoiser(
+    config: TrainConfig, bundle: Bundle, sizes: DenoiserConfig, shortlist: Shortlist, mesh: Mesh
+) -> Denoiser:
+    layers = _layers(config)
+    if not sizes.warm:
+        return _in_place(lambda: layers(Denoiser(sizes, rngs=nnx.Rngs(config.seed))), mesh)
+    tokens = jnp.asarray(shortlist.tokens)
+
+    def warm(decoder: Decoder) -> Denoiser:
+        return layers(warm_denoiser(decoder, sizes, tokens, config.seed))
+
+    return _in_place(warm, mesh, bundle.load_decoder(mesh=mesh))
+
+
+def _layers(config: TrainConfig) -> Callable[[Model], Model]:
+    """How a model's blocks are kept: one by one, or stacked."""
+    return partial(stacked, keep=config.scan) if config.scan else lambda model: model
+
+
+def _in_place(make: Callable[..., Model], mesh: Mesh, *args: nnx.Module) -> Model:
+    """What `make` builds, each of its arrays made where it is to lie."""
+    graph = nnx.split(nnx.eval_shape(make, *args))[0]
+    return nnx.merge(graph, made_sharded(lambda *args: nnx.state(make(*args)), mesh, *args))
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """AdamW behind clipping."""
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0, config.rate, min(config.warmup, steps - 1), steps, config.rate * config.final
+    )
+    first, second = config.betas
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.adamw(rate, first, second, weight_decay=config.weight_decay),
+    )
+
+
+def step_settings(config: TrainConfig, phase: PhaseConfig, groups: int = 1) -> StepSettings:
+    """What a phase's compiled step depends on.
+
+    Args:
+        groups: parts of the rows on different devices.
+    """
+    return StepSettings(
+        LossSettings(
+            corruption=Mixed(tuple(_MASKING[name] for name in phase.masking)),
+            objective=Objective(inverse_ratio=config.inverse_ratio, teacher=config.teacher),
+            canvases=config.canvases,
+            stretch=config.stretch,
+            sample=config.sample,
+            groups=groups,
+        ),
+        average=config.optimizer.average,
+        seed=config.seed,
+        dtype=config.dtype,
+        accumulate=config.accumulate,
+    )
+
+
+def _lines(paths: Iterable[Path]) -> list[str]:
+    try:
+        return [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise WhisfusionError(f"{error.filename}: {error.strerror}") from None
+
+
+def find_examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Examples:
+    """The run's examples: encoded, now or earlier, or to be encoded by each step."""
+    folder = config.states or config.work / "encoded"
+    if config.keep_states and folder.is_dir():
+        return Encoded(folder)
+    source = training_source(config)
+    doing = "encoding" if config.keep_states else "reading"
+    track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: progress.track(  # noqa: E731
+        numbers, description=doing
+    )
+    if config.keep_states:
+        return encode_examples(source, bundle, folder, track, config.heard)
+    if config.heard:
+        raise WhisfusionError("heard: texts are written once, so states must be kept (keep_states)")
+    return Live(source, bundle, track)
+
+
+def training_source(config: TrainConfig) -> Source:
+    """All examples of a run, made harder, joined, and wordless ones."""
+    spoken = Together(tuple(Prepared(directory) for directory in config.data))
+    joined = Joined(spoken, round(config.joined * len(spoken)), config.seed)
+    wordless = Wordless(round(config.wordless * len(spoken)), config.seed)
+    said = Augmented(Together((spoken, joined)), config.augmented, config.seed)
+    return Together((said, wordless))
