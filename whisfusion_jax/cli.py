@@ -17,7 +17,7 @@ from rich.text import Text
 from whisfusion_jax import hub
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import ALL_DEVICES, MemoryConfig, MeshConfig
+from whisfusion_jax.config import MemoryConfig, MeshConfig
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
 from whisfusion_jax.decoding.winner import Winner
@@ -67,8 +67,8 @@ class DecodingOptions:
     """Texts that ar keeps at each step; 1 takes the likeliest token."""
     batch_size: int = 8
     """The most windows that a device recognises at once."""
-    mesh: MeshConfig = ALL_DEVICES
-    """How this process's devices share a batch's windows."""
+    tensor: int = 1
+    """Devices that share the arithmetic of each window; windows are shared in any case."""
     window: float | None = None
     """Seconds of the longest window that a recording is cut into, in a pause if there is one;
     without it 30 for ar and exact, 9.5 for diffusion."""
@@ -91,7 +91,7 @@ class DecodingOptions:
             beams=self.beams,
             batch_size=self.batch_size,
             window=self.window,
-            mesh=make_mesh(self.mesh, jax.local_devices()),
+            mesh=make_mesh(MeshConfig(tensor=self.tensor), jax.local_devices()),
             on_compile=_say,
         )
 

@@ -210,9 +210,6 @@ class MeshConfig:
             raise WhisfusionError(f"{self}: every axis must be at least 1")
 
 
-ALL_DEVICES = MeshConfig()
-
-
 @dataclass(frozen=True)
 class ProcessesConfig:
     """How the processes of a run find each other; by default there is one."""
