@@ -26,6 +26,7 @@ import numpy as np
 from etils import epath
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 
 from whisfusion_jax.config import BundleConfig, WhisperConfig
@@ -145,12 +146,20 @@ class Bundle:
             variable.set_value(loaded[name])
         return nnx.merge(graph, state)
 
-    def load_memory(self) -> PaddingMemory | None:
-        """The padding memory in float32; None if the bundle has none."""
+    def load_memory(self, mesh: Mesh | None = None) -> PaddingMemory | None:
+        """The padding memory in float32, on the first device or on all of a mesh.
+
+        Returns:
+            None if the bundle has none.
+        """
         if self.config.memory is None:
             return None
         shapes = memory_shapes(self.config.model, self.config.memory)
-        targets = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+        everywhere = mesh and NamedSharding(mesh, P())
+        targets = {
+            name: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=everywhere)
+            for name, shape in shapes.items()
+        }
         return PaddingMemory(
             **load_tensors(self.path / "memory", targets), config=self.config.memory
         )

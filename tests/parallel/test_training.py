@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parallel.launch import finish, launch, losses
+from tests.parallel.launch import TRAIN, finish, launch, losses, write_config
 from tests.support import TINY
 from tests.training.tiny import tiny_run
 from whisfusion_jax.config import DenoiserConfig, PhaseConfig, TrainConfig
@@ -28,7 +28,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def alone(config: TrainConfig) -> dict[int, float]:
-    finish(launch(config))
+    finish(launch(*TRAIN, write_config(config)))
     return losses(config)
 
 
@@ -44,7 +44,7 @@ def test_eight_devices_learn_what_one_learns(
         for axis, size in zip(("data", "fsdp", "tensor"), mesh, strict=True)
         for part in (f"--mesh.{axis}", str(size))
     ]
-    finish(launch(spread, *flags, devices=8))
+    finish(launch(*TRAIN, write_config(spread), *flags, devices=8))
     assert losses(spread) == pytest.approx(alone, rel=1e-4)
     assert len(alone) == 20
     assert alone[20] < 0.9 * alone[1]

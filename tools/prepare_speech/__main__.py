@@ -4,6 +4,7 @@ python -m tools.prepare_speech made --sentences en.txt --language en --utterance
 python -m tools.prepare_speech recorded --manifest digits/manifest.jsonl --without-speakers theo
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,11 @@ def recorded(
 def _prepare(builder: Any, config: Any, data_dir: Path) -> None:
     prepared = builder(config=config, data_dir=data_dir, file_format="array_record")
     prepared.download_and_prepare()
+    unreadable = getattr(prepared, "unreadable", ())
+    for message in unreadable:
+        print(f"left out: {message}", file=sys.stderr)
+    if unreadable:
+        print(f"{len(unreadable)} recordings were left out", file=sys.stderr)
     print(prepared.data_dir)
 
 

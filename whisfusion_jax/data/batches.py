@@ -99,6 +99,7 @@ def _epoch(plan: Plan, epoch: int) -> list[np.ndarray]:
 
 def load_batch(numbers: np.ndarray, encoded: Examples, shortlist: Shortlist) -> Batch:
     """Read a batch, in the denoiser's tokens."""
+    audio = encoded.audio(numbers)
     canvas = max(
         canvas_for(float(encoded.seconds[n]), int(encoded.lengths[n])) for n in numbers.tolist()
     )
@@ -119,7 +120,7 @@ def load_batch(numbers: np.ndarray, encoded: Examples, shortlist: Shortlist) -> 
         shortlist.from_whisper(encoded.prompt[number].tolist()) for number in numbers.tolist()
     ]
     targets = Targets(tokens, lengths, taught, probs)
-    return Batch(encoded.audio(numbers), np.array(prompts, np.int32), targets)
+    return Batch(audio, np.array(prompts, np.int32), targets)
 
 
 def batches(plan: Plan, shortlist: Shortlist) -> grain.IterDataset:

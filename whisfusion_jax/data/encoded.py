@@ -7,7 +7,7 @@ index.npz      each example's bucket, row, length, prompt and tokens, and Whispe
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from whisfusion_jax.config import FRAMES_PER_SECOND, WhisperConfig
 from whisfusion_jax.data.sources import Source
 from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.greedy import decode_greedily
-from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.encoder import AudioStates, Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
@@ -47,6 +47,9 @@ class Examples(Protocol):
     """[examples] int32: tokens with the end token."""
     prompt: np.ndarray
     """[examples, p] int32 of Whisper's tokens, with each one's language."""
+
+    unreadable: Sequence[str]
+    """What was left out, a message each."""
 
     def __len__(self) -> int: ...
 
@@ -89,6 +92,7 @@ class Encoded:
         self.lengths = arrays["lengths"]
         self._tokens, self._width = arrays["tokens"], int(arrays["width"])
         self._teacher = arrays["teacher_tokens"], arrays["teacher_probs"]
+        self.unreadable: Sequence[str] = arrays["unreadable"].tolist()
 
     def __len__(self) -> int:
         return len(self.bucket)
@@ -163,7 +167,11 @@ class Row:
 
 
 def read_row(source: Source, number: int, tokenizer: WhisperTokenizer, model: WhisperConfig) -> Row:
-    """Read an example, at most a window of it."""
+    """Read an example, at most a window of it.
+
+    Raises:
+        AudioError: it can't be read.
+    """
     example = source[number]
     text = example.text.strip()
     return Row(
@@ -189,11 +197,16 @@ class _Writer:
         self._folder = folder
         self._rows: dict[int, int] = defaultdict(int)
         self._known: dict[int, dict[str, Any]] = {}
+        self._unreadable: list[str] = []
 
     def write(self, source: Source, track: Callable[[Iterable[int]], Iterable[int]]) -> None:
         waiting: dict[tuple[int, int], list[Row]] = defaultdict(list)
         for number in track(range(len(source))):
-            row = read_row(source, number, self._tokenizer, self._model)
+            try:
+                row = read_row(source, number, self._tokenizer, self._model)
+            except AudioError as error:
+                self._unreadable.append(str(error))
+                continue
             key = bucket_for(len(row.samples)), -(-len(row.tokens) // 32)
             waiting[key].append(row)
             if len(waiting[key]) == _ROWS:
@@ -239,6 +252,8 @@ class _Writer:
 
     def _write_index(self) -> None:
         known = [self._known[number] for number in sorted(self._known)]
+        if not known:
+            raise WhisfusionError("there is no example that can be read")
         index: dict[str, Any] = {
             name: np.concatenate([each[name] for each in known])
             for name in ("tokens", "teacher_tokens", "teacher_probs")
@@ -248,6 +263,7 @@ class _Writer:
         index["seconds"] = np.array([each["seconds"] for each in known], np.float32)
         index["prompt"] = np.array([each["prompt"] for each in known], np.int32)
         index["lengths"] = np.array([len(each["tokens"]) for each in known], np.int32)
+        index["unreadable"] = np.array(self._unreadable, np.str_)
         np.savez(self._folder / "index.npz", width=self._model.width, **index)
 
 

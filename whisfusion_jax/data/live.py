@@ -1,6 +1,6 @@
 """Examples that each step encodes: nothing on disk, the encoder each time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -10,6 +10,7 @@ from whisfusion_jax.audio.windows import bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.data.encoded import TOP, read_row
 from whisfusion_jax.data.sources import Source
+from whisfusion_jax.errors import AudioError, WhisfusionError
 
 
 class Live:
@@ -30,11 +31,20 @@ class Live:
         self._read = partial(
             read_row, source, tokenizer=bundle.tokenizer, model=bundle.config.model
         )
-        samples, prompts, self._tokens = [], [], []
-        for row in map(self._read, track(range(len(source)))):
+        self.unreadable: Sequence[str] = ()
+        samples, prompts, self._tokens, self._numbers = [], [], list[list[int]](), list[int]()
+        for number in track(range(len(source))):
+            try:
+                row = self._read(number)
+            except AudioError as error:
+                self.unreadable = (*self.unreadable, str(error))
+                continue
+            self._numbers.append(number)
             samples.append(len(row.samples))
             prompts.append(row.prompt)
             self._tokens.append(row.tokens)
+        if not self._numbers:
+            raise WhisfusionError("there is no example that can be read")
         self.seconds = np.array(samples, np.float32) / SAMPLE_RATE
         self.bucket = np.array([bucket_for(count) for count in samples], np.int32)
         self.lengths = np.array([len(tokens) for tokens in self._tokens], np.int32)
@@ -44,8 +54,17 @@ class Live:
         return len(self.bucket)
 
     def audio(self, numbers: np.ndarray) -> np.ndarray:
+        """As the protocol says; what can be read no more becomes silence without a text."""
         bucket = int(self.bucket[numbers[0]])
-        return np.stack([pad_to(self._read(number).samples, bucket) for number in numbers.tolist()])
+        return np.stack([pad_to(self._samples(number), bucket) for number in numbers.tolist()])
+
+    def _samples(self, number: int) -> np.ndarray:
+        try:
+            return self._read(self._numbers[number]).samples
+        except AudioError as error:
+            self.unreadable = (*self.unreadable, str(error))
+            self._tokens[number] = self._tokens[number][-1:]
+            return np.zeros(0, np.float32)
 
     def tokens(self, number: int) -> np.ndarray:
         return np.array(self._tokens[number], np.int32)

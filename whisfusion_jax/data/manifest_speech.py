@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.data.features import speech_features, to_int16
+from whisfusion_jax.errors import AudioError
 from whisfusion_jax.evaluation.manifest import Utterance, read_manifest
 
 
@@ -29,7 +30,11 @@ class ManifestSpeechConfig(tfds.core.BuilderConfig):
 
 
 class ManifestSpeech(tfds.core.GeneratorBasedBuilder):
-    """Recordings of any format, as samples at 16 kHz."""
+    """Recordings of any format, as samples at 16 kHz.
+
+    Attributes:
+        unreadable: what was left out while preparing, a message for each recording.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -37,7 +42,7 @@ class ManifestSpeech(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(features=speech_features())
 
     def _split_generators(self, dl_manager: Any) -> Mapping[str, Iterator[Any]]:
-        config = self.builder_config
+        config, self.unreadable = self.builder_config, list[str]()
         splits: dict[str, list[Utterance]] = {}
         for utterance in read_manifest(Path(config.manifest)):
             held_out = utterance.speaker in config.without_speakers
@@ -48,10 +53,15 @@ class ManifestSpeech(tfds.core.GeneratorBasedBuilder):
         self, utterances: list[Utterance]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, utterance in enumerate(utterances):
+            try:
+                samples = read_audio(utterance.audio)
+            except AudioError as error:
+                self.unreadable.append(str(error))
+                continue
             yield (
                 number,
                 {
-                    "audio": to_int16(read_audio(utterance.audio)),
+                    "audio": to_int16(samples),
                     "text": utterance.text,
                     "language": utterance.language or "",
                     "speaker": utterance.speaker or "",

@@ -10,8 +10,9 @@ import soxr
 import tensorflow_datasets as tfds
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.read import check_samples
 from whisfusion_jax.data.augment import augment
-from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.errors import AudioError, WhisfusionError
 
 LONGEST_SECONDS = 29.5
 """Of an example: Whisper's window, less the silence that it ends with."""
@@ -55,6 +56,7 @@ class Prepared:
         except (OSError, ValueError, NotImplementedError, AssertionError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise WhisfusionError(f"{directory}, split {split}: {reason}") from None
+        self._directory = directory
         features = builder.info.features
         self._audio = _first_of(_AUDIO_FEATURES, features, directory)
         self._text = _first_of(_TEXT_FEATURES, features, directory)
@@ -64,12 +66,23 @@ class Prepared:
         return len(self._rows)
 
     def __getitem__(self, number: int, /) -> Example:
-        row = self._rows[number]
-        audio = np.asarray(row[self._audio])
+        """Read an example.
+
+        Raises:
+            AudioError: it is damaged, or has no samples.
+        """
+        try:
+            row = self._rows[number]
+            audio = np.asarray(row[self._audio])
+            text, language = _text(row[self._text]), _text(row.get("language", "en"))
+        except Exception as error:  # whatever the reader of array_record says
+            reason = str(error).strip().partition("\n")[0]
+            raise AudioError(f"{self._directory}, example {number}: {reason}") from None
         samples = audio.astype(np.float32) / (32768 if audio.dtype.kind == "i" else 1)
+        samples = check_samples(samples, f"{self._directory}, example {number}")
         if self._rate != SAMPLE_RATE:
             samples = soxr.resample(samples, self._rate, SAMPLE_RATE).astype(np.float32)
-        return Example(samples, _text(row[self._text]), _text(row.get("language", "en")))
+        return Example(samples, text, language)
 
 
 def _first_of(names: Sequence[str], features: Any, directory: str | Path) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from whisfusion_jax.config import DenoiserConfig
@@ -262,7 +263,7 @@ def _view(masked: jax.Array, at: jax.Array, limit: jax.Array | int, prompt: int)
 
 
 def warm_denoiser(
-    decoder: Decoder, config: DenoiserConfig, shortlist: jax.Array, seed: int = 0
+    decoder: Decoder, config: DenoiserConfig, shortlist: jax.Array | np.ndarray, seed: int = 0
 ) -> Denoiser:
     """A denoiser with all of a Whisper decoder's weights.
 

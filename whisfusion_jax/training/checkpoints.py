@@ -7,6 +7,7 @@ any number of processes.
 import contextlib
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -123,6 +124,8 @@ class Checkpoints:
 
     def _put_aside(self, step: int, error: Exception) -> None:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
+        # Every array that was not read would complain of its own.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         aside = self._folder.with_name(f"damaged-checkpoint-{step}")
         self._say(f"checkpoint {step} is damaged ({reason:.200}); moved to {aside}")
         if jax.process_index() == 0:

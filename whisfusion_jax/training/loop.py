@@ -20,7 +20,13 @@ from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.checkpoints import Checkpoints
 from whisfusion_jax.training.export import export_bundle
 from whisfusion_jax.training.log import Log
-from whisfusion_jax.training.setup import begin, find_examples, make_optimizer, step_settings
+from whisfusion_jax.training.setup import (
+    begin,
+    find_examples,
+    list_unreadable,
+    make_optimizer,
+    step_settings,
+)
 from whisfusion_jax.training.step import averaged, make_step
 from whisfusion_jax.training.stopping import Stopping
 from whisfusion_jax.transcription.transcriber import Transcriber
@@ -49,6 +55,10 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
     mesh = make_mesh(config.mesh)
     bundle = Bundle.open(find_bundle(config.bundle, whole=True))
     examples = find_examples(config, bundle, progress)
+    if examples.unreadable:
+        progress.console.print(
+            f"{len(examples.unreadable)} examples can't be read and are left out"
+        )
     optimizer = make_optimizer(config.optimizer, config.steps)
     begun = begin(config, bundle, optimizer, mesh)
     plan = Plan(
@@ -89,6 +99,7 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
                 if done % config.save_every == 0 or done == until or stop:
                     scores = dev_score(trained(), config) if config.dev and not stop else {}
                     saved.save(state, iterator, scores)
+                    list_unreadable(examples, config)
                     log.write(done, scores)
                 if stop:
                     return trained()

@@ -25,7 +25,6 @@ from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import LEARNED, Denoiser, warm_denoiser
 from whisfusion_jax.models.stack import Model, stacked
-from whisfusion_jax.parallel.mesh import replicated
 from whisfusion_jax.parallel.sharding import made_sharded
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.loss import LossSettings
@@ -58,7 +57,7 @@ def begin(
     Raises:
         WhisfusionError: the settings contradict each other, or a bundle has not what is needed.
     """
-    memory = bundle.load_memory()
+    memory = bundle.load_memory(mesh)
     if memory is None:
         raise WhisfusionError(f"{bundle.path}: has no padding memory (see `whisfusion memory`)")
     sizes, shortlist = _sizes(config, bundle)
@@ -76,7 +75,7 @@ def begin(
         encoder = _in_place(_layers(config), mesh, bundle.load_encoder(dtype, mesh))
     frozen = Frozen(
         jax.tree.map(lambda each: each.astype(dtype), parts.frozen),
-        jax.device_put(memory, replicated(mesh)),
+        memory,
         encoder,
     )
     state = made_sharded(partial(start, optimizer=optimizer), mesh, parameters)
@@ -109,10 +108,9 @@ def _denoiser(
     layers = _layers(config)
     if not sizes.warm:
         return _in_place(lambda: layers(Denoiser(sizes, rngs=nnx.Rngs(config.seed))), mesh)
-    tokens = jnp.asarray(shortlist.tokens)
 
     def warm(decoder: Decoder) -> Denoiser:
-        return layers(warm_denoiser(decoder, sizes, tokens, config.seed))
+        return layers(warm_denoiser(decoder, sizes, shortlist.tokens, config.seed))
 
     return _in_place(warm, mesh, bundle.load_decoder(mesh=mesh))
 
@@ -184,6 +182,14 @@ def find_examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Ex
     if config.heard:
         raise WhisfusionError("heard: texts are written once, so states must be kept (keep_states)")
     return Live(source, bundle, track)
+
+
+def list_unreadable(examples: Examples, config: TrainConfig) -> None:
+    """Name what this process could not read in the run's directory."""
+    if examples.unreadable:
+        config.work.mkdir(parents=True, exist_ok=True)
+        path = config.work / f"unreadable.{jax.process_index()}.txt"
+        path.write_text("\n".join(examples.unreadable) + "\n")
 
 
 def training_source(config: TrainConfig) -> Source:

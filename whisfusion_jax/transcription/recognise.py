@@ -16,7 +16,7 @@ from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.encoder import Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
-from whisfusion_jax.parallel.mesh import ROWS, by_rows, replicated, row_shards
+from whisfusion_jax.parallel.mesh import ROWS, by_rows, row_shards
 from whisfusion_jax.transcription.decoders import Decode, Texts
 
 
@@ -98,7 +98,7 @@ class Recogniser:
             raise WhisfusionError("mesh: fsdp is for training; use data or tensor")
         self._encoder = encoder
         self._decoder = decoder
-        self._memory = None if memory is None else jax.device_put(memory, replicated(mesh))
+        self._memory = memory
         self._mesh = mesh
         self._settings = settings
         self._on_compile = on_compile

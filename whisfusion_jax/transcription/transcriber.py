@@ -143,7 +143,7 @@ class Transcriber:
             {id_: code for code, id_ in tokenizer.languages.items()} if model.multilingual else {}
         )
         self._language = self._checked(language)
-        memory = bundle.load_memory()
+        memory = bundle.load_memory(mesh)
         self._buckets: tuple[int, ...] = (WINDOW_SECONDS,)
         if memory is not None:
             fits = memory.config.fits
