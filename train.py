@@ -4,7 +4,6 @@ python train.py --config configs/tiny_en.py
 python train.py --config configs/tiny_en.py --optimizer.rate 1e-3 --work runs/faster
 """
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -12,26 +11,10 @@ import jax
 import tyro
 
 from whisfusion_jax.cli import keep_compiled_programs, progress_bar, run
-from whisfusion_jax.config import TrainConfig
+from whisfusion_jax.config import TrainConfig, read_config
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.processes import join_processes
 from whisfusion_jax.training.loop import export_run, train
-
-
-def read_config(path: Path) -> TrainConfig:
-    """The `CONFIG` that a Python file in `configs/` builds.
-
-    Raises:
-        WhisfusionError: there is no such file, or it builds none.
-    """
-    spec = importlib.util.spec_from_file_location("config", path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise WhisfusionError(f"{path}: no such Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not isinstance(config := getattr(module, "CONFIG", None), TrainConfig):
-        raise WhisfusionError(f"{path}: defines no CONFIG that is a TrainConfig")
-    return config
 
 
 def main() -> int:

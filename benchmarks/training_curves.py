@@ -33,7 +33,9 @@ def main(
     for log in logs:
         name, _, path = log.partition("=")
         rows = map(json.loads, Path(path).read_text().splitlines())
-        curves[name] = [(row["step"], row["loss"], row["accuracy"]) for row in rows if "loss" in row]
+        curves[name] = [
+            (row["step"], row["loss"], row["accuracy"]) for row in rows if "loss" in row
+        ]
     last = until or min(curve[-1][0] for curve in curves.values())
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2))
     for name, curve in curves.items():

@@ -30,7 +30,9 @@ CONFIG = TrainConfig(
     optimizer=OptimizerConfig(
         rate=1e-4, warmup=2000, betas=(0.9, 0.95), weight_decay=0.1, clip=0.5, average=0.9999
     ),
-    positions=65_536,
+    positions=163_840,  # 256 windows of 30 s
+    dtype="bfloat16",
+    scan="nothing",
     canvases=4,
     keep_states=False,
     teacher=0.0,

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from flax import nnx
 
-from train import read_config
-from whisfusion_jax.config import WHISPER_SIZES
+from whisfusion_jax.config import WHISPER_SIZES, read_config
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.training.setup import make_optimizer, step_settings
 

@@ -29,7 +29,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 
-from whisfusion_jax.config import BundleConfig, WhisperConfig
+from whisfusion_jax.config import BundleConfig, DenoiserConfig, WhisperConfig
 from whisfusion_jax.errors import BundleError, WhisfusionError
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import Denoiser
@@ -115,8 +115,7 @@ class Bundle:
         """
         shortlist, config = self.load_shortlist(), self.config.denoiser
         assert config is not None
-        abstract = nnx.eval_shape(lambda: Denoiser(config, rngs=_OneKey()))
-        return self._load("denoiser", abstract, dtype, mesh), shortlist
+        return self._load("denoiser", abstract_denoiser(config), dtype, mesh), shortlist
 
     def load_shortlist(self) -> Shortlist:
         """What the denoiser can write.
@@ -189,6 +188,11 @@ def abstract_whisper(config: WhisperConfig) -> Whisper:
     """The model's structure and shapes, without any weights."""
     rngs = _OneKey()
     return nnx.eval_shape(lambda: Whisper(Encoder(config, rngs=rngs), Decoder(config, rngs=rngs)))
+
+
+def abstract_denoiser(config: DenoiserConfig) -> Denoiser:
+    """A denoiser's structure and shapes, without any weights."""
+    return nnx.eval_shape(lambda: Denoiser(config, rngs=_OneKey()))
 
 
 def named_variables(state: nnx.State) -> dict[str, nnx.Variable]:

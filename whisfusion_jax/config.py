@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,6 +211,10 @@ class MeshConfig:
             raise WhisfusionError(f"{self}: every axis must be at least 1")
 
 
+ROWS = ("data", "fsdp")
+"""Axes of the mesh that a batch's rows are spread over."""
+
+
 @dataclass(frozen=True)
 class ProcessesConfig:
     """How the processes of a run find each other; by default there is one."""
@@ -335,6 +340,22 @@ class TrainConfig:
     @property
     def steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """The `CONFIG` that a Python file in `configs/` builds.
+
+    Raises:
+        WhisfusionError: there is no such file, or it builds none.
+    """
+    spec = importlib.util.spec_from_file_location("config", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise WhisfusionError(f"{path}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not isinstance(config := getattr(module, "CONFIG", None), TrainConfig):
+        raise WhisfusionError(f"{path}: defines no CONFIG that is a TrainConfig")
+    return config
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ import jax
 import numpy as np
 import tyro
 
-from train import read_config
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import TrainConfig
+from whisfusion_jax.config import TrainConfig, read_config
 from whisfusion_jax.parallel.mesh import make_mesh
 from whisfusion_jax.parallel.processes import join_processes
 from whisfusion_jax.parallel.sharding import gathered, name_of

@@ -3,6 +3,9 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec as P
+
+from whisfusion_jax.config import ROWS
 
 KeysValues = tuple[jax.Array, jax.Array]
 """Keys and values of one attention, each [batch, heads, positions, features]."""
@@ -39,6 +42,18 @@ def attend(
     total = weights.sum(-1, keepdims=True)
     mixed = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(values.dtype), values)
     return (mixed / total).astype(values.dtype)
+
+
+def keep_rows(x: jax.Array) -> jax.Array:
+    """Say that a batch's rows stay on their devices: [rows, ...] to the same.
+
+    Where weights are spread over the devices that have the rows, the compiler might gather rows,
+    which are more, rather than weights. Means nothing unless `jax.set_mesh` has named a mesh.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if set(ROWS) <= set(mesh.auto_axes):
+        return jax.lax.with_sharding_constraint(x, P(ROWS))
+    return x
 
 
 class Adapter(nnx.Module):

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from whisfusion_jax.models.layers import keep_rows
+
 Kept = Literal["nothing", "products"]
 """What a scanned layer keeps for the gradient beside its input: nothing, or its products with
 weights too. The rest is computed again."""
@@ -33,7 +35,7 @@ class Stack(nnx.Module):
         graph, state = nnx.split(self.block)
 
         def layer(x: jax.Array, own: tuple[Any, Any]) -> tuple[jax.Array, None]:
-            return call(nnx.merge(graph, own[0]), x, *own[1]), None
+            return keep_rows(call(nnx.merge(graph, own[0]), x, *own[1])), None
 
         recomputed = jax.checkpoint(layer, policy=_POLICIES[self.keep])
         return jax.lax.scan(recomputed, x, (state, each))[0]
@@ -48,10 +50,11 @@ def through(
         call: a block, x, and the block's part of each of `each`, to the next x.
         each: [layers, ...].
     """
+    x = keep_rows(x)
     if isinstance(blocks, Stack):
         return blocks.scan(call, x, each)
     for number, block in enumerate(blocks):
-        x = call(block, x, *(array[number] for array in each))
+        x = keep_rows(call(block, x, *(array[number] for array in each)))
     return x
 
 

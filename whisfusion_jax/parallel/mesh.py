@@ -10,12 +10,10 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from whisfusion_jax.config import MeshConfig
+from whisfusion_jax.config import ROWS, MeshConfig
 from whisfusion_jax.errors import WhisfusionError
 
 AXES = ("data", "fsdp", "tensor")
-ROWS = ("data", "fsdp")
-"""The axes that a batch's rows are spread over."""
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:

@@ -11,6 +11,7 @@ from whisfusion_jax.diffusion.objective import Objective, choose, loss, sample_v
 from whisfusion_jax.models.decoder import CrossCache
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.models.layers import keep_rows
 
 Metrics = dict[str, jax.Array]
 
@@ -65,12 +66,13 @@ def denoising_loss(
     # looks among its own, so that nothing is gathered from other devices.
     own = hidden.reshape(settings.groups, -1, hidden.shape[-1])
     at = read.reshape(settings.groups, -1, 1) % own.shape[1]
-    hidden = jnp.take_along_axis(own, at, axis=1).reshape(-1, hidden.shape[-1])
+    hidden = keep_rows(jnp.take_along_axis(own, at, axis=1).reshape(-1, hidden.shape[-1]))
     if settings.sample is None:
         logits = denoiser.logits(hidden)
     else:
         sample = sample_vocabulary(sampling, targets, denoiser.mask_token, settings.sample)
         logits, targets = denoiser.logits(hidden, sample.tokens) + sample.bias, sample.targets
+    logits = keep_rows(logits)
     return loss(logits, chosen, targets, canvases, settings.objective)
 
 

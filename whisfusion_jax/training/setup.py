@@ -68,11 +68,11 @@ def begin(
     if config.start is not None:
         # What is frozen is Whisper's own, and not in a bundle's eight bits.
         earlier, _ = Bundle.open(find_bundle(config.start)).load_denoiser(mesh=mesh)
-        _, parameters = split(_in_place(_layers(config), mesh, earlier), learned)
+        _, parameters = split(_in_place(layers_of(config), mesh, earlier), learned)
     dtype = jnp.dtype(config.dtype)
     encoder = None
     if not config.keep_states:
-        encoder = _in_place(_layers(config), mesh, bundle.load_encoder(dtype, mesh))
+        encoder = _in_place(layers_of(config), mesh, bundle.load_encoder(dtype, mesh))
     frozen = Frozen(
         jax.tree.map(lambda each: each.astype(dtype), parts.frozen),
         memory,
@@ -105,7 +105,7 @@ def _check(config: TrainConfig, sizes: DenoiserConfig) -> None:
 def _denoiser(
     config: TrainConfig, bundle: Bundle, sizes: DenoiserConfig, shortlist: Shortlist, mesh: Mesh
 ) -> Denoiser:
-    layers = _layers(config)
+    layers = layers_of(config)
     if not sizes.warm:
         return _in_place(lambda: layers(Denoiser(sizes, rngs=nnx.Rngs(config.seed))), mesh)
 
@@ -115,7 +115,7 @@ def _denoiser(
     return _in_place(warm, mesh, bundle.load_decoder(mesh=mesh))
 
 
-def _layers(config: TrainConfig) -> Callable[[Model], Model]:
+def layers_of(config: TrainConfig) -> Callable[[Model], Model]:
     """How a model's blocks are kept: one by one, or stacked."""
     return partial(stacked, keep=config.scan) if config.scan else lambda model: model
 

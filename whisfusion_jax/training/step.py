@@ -44,7 +44,8 @@ class Frozen:
 
     denoiser: nnx.State
     """The parameters that don't learn."""
-    memory: PaddingMemory
+    memory: PaddingMemory | None
+    """None if all windows are of 30 s."""
     encoder: Encoder | None = None
     """For batches of samples."""
 
@@ -58,7 +59,10 @@ class Frozen:
             assert self.encoder is not None
             whole = audio.shape[1] == WINDOW_SECONDS * SAMPLE_RATE
             return encode(self.encoder, None if whole else self.memory, audio)
-        return with_memory(audio.astype(dtype), self.memory)
+        states = audio.astype(dtype)
+        return (
+            AudioStates(states, None) if self.memory is None else with_memory(states, self.memory)
+        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,12 @@ def make_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The step, which compiles once a shape; the old state's memory is used again."""
     compiled = compile_step(graph, optimizer, settings, mesh)
-    return lambda state, batch: compiled(frozen, state=state, batch=batch)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        with jax.set_mesh(mesh):
+            return compiled(frozen, state=state, batch=batch)
+
+    return step
 
 
 def compile_step(

@@ -13,10 +13,11 @@ from jax.sharding import PartitionSpec as P
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
+from whisfusion_jax.config import ROWS
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.encoder import Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
-from whisfusion_jax.parallel.mesh import ROWS, by_rows, row_shards
+from whisfusion_jax.parallel.mesh import by_rows, row_shards
 from whisfusion_jax.transcription.decoders import Decode, Texts
 
 
