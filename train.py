@@ -26,10 +26,14 @@ def main() -> int:
     config = tyro.cli(TrainConfig, default=default, args=arguments[2:], description=__doc__)
     keep_compiled_programs()
     join_processes(config.processes)
-    with progress_bar() as progress:
+    first = jax.process_index() == 0
+    with progress_bar(shown=first) as progress:
         trained = train(config, progress)
+    if trained.stopped:
+        print("stopped and saved; the same command goes on", file=sys.stderr)
+        return 0
     made = export_run(trained, config)
-    if jax.process_index() == 0:
+    if first:
         print(made.path)
     return 0
 

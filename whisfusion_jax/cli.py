@@ -277,7 +277,7 @@ def _complain(message: str) -> None:
     _info.print(f"[red]error:[/red] {message}", soft_wrap=True)
 
 
-def progress_bar() -> Progress:
+def progress_bar(shown: bool = True) -> Progress:
     """A bar with the time left, on standard error; none where that is no terminal."""
     return Progress(
         TextColumn("{task.description}"),
@@ -286,7 +286,7 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=_info,
         transient=True,
-        disable=not _info.is_terminal,
+        disable=not (shown and _info.is_terminal),
     )
 
 

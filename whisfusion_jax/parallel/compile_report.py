@@ -114,8 +114,9 @@ class Report:
             table.add_row(
                 "arithmetic of the model, all chips", f"{self.flops.model / 1e12:.0f} TFLOP"
             )
-            again = self.flops.again / self.flops.model
-            table.add_row("computed again besides", f"{again:.0%}")
+            if self.flops.again:
+                again = self.flops.again / self.flops.model
+                table.add_row("computed again besides", f"{again:.0%}")
         for each in self.traffic:
             table.add_row(
                 f"{each.kind}, each chip",
@@ -258,11 +259,6 @@ def lower_training(config: TrainConfig, mesh: Mesh) -> Lowered:
     )
     settings = step_settings(config, config.phases[-1], shards)
     step = compile_step(parts.graph, optimizer, settings, mesh)
-    buffer = settings.loss.objective.buffer
-    flops = step_flops(
-        model, sizes, rows, frames, frames, config.canvases, canvas + PROMPT,
-        buffer * rows * config.canvases * canvas, not config.keep_states, config.scan is not None,
-    )  # fmt: skip
     return Lowered(
         lambda: step.lower(frozen, state=state, batch=batch),
         f"training on {rows} x {seconds} s",
@@ -272,7 +268,7 @@ def lower_training(config: TrainConfig, mesh: Mesh) -> Lowered:
             "their average": state.average,
             "optimizer state": state.optimizer,
         },
-        flops,
+        step_flops(config, model, sizes, batch),
         rows * seconds,
     )
 
@@ -292,12 +288,11 @@ def lower_decoding(config: TrainConfig, mesh: Mesh, audios: int) -> Lowered:
         by_row((rows, 2), jnp.uint32),
     )
     settings = RecogniserSettings(model.mel_bins, Diffusion(DenoisingSettings(end=0)))
-    flops = StepFlops(rows * encoder_flops(model, 1500, 1500), 0.0)
     return Lowered(
         lambda: recognise_spread.lower(encoder, denoiser, None, *inputs, settings, mesh),
         f"decoding {rows} x {seconds} s",
         {"encoder": encoder, "denoiser": denoiser},
-        flops,
+        StepFlops(rows * encoder_flops(model, seconds * FRAMES_PER_SECOND), 0.0),
         rows * seconds,
     )
 

@@ -1,8 +1,12 @@
 """Arithmetic of a training step, by counting: multiplications and additions of matrix products."""
 
+import math
 from dataclasses import dataclass
 
-from whisfusion_jax.config import DenoiserConfig, WhisperConfig
+from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.config import FRAMES_PER_SECOND, DenoiserConfig, TrainConfig, WhisperConfig
+from whisfusion_jax.data.batches import Batch
+from whisfusion_jax.diffusion.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -10,7 +14,7 @@ class StepFlops:
     """Floating-point operations of a step, of all devices."""
 
     encoder: float
-    """Forward alone."""
+    """Forward alone: it is frozen."""
     denoiser: float
     """Forward and backward."""
     again: float = 0.0
@@ -23,48 +27,50 @@ class StepFlops:
 
 
 def step_flops(
-    model: WhisperConfig,
-    sizes: DenoiserConfig,
-    rows: int,
-    frames: int,
-    positions: int,
-    canvases: int,
-    canvas: int,
-    asked: float,
-    encodes: bool,
-    recomputes: bool,
+    config: TrainConfig, model: WhisperConfig, sizes: DenoiserConfig, batch: Batch
 ) -> StepFlops:
-    """Count a step.
+    """Count a step on a batch, of which the shapes matter.
 
-    Args:
-        rows: audios in the batch.
-        frames: of the encoder's bucket.
-        positions: that the decoder attends to: frames and padding memory.
-        canvas: positions of a canvas and its prompt.
-        asked: positions of all canvases that the output layer is computed at.
-        encodes: whether the step runs the encoder.
-        recomputes: whether layers are computed again for the gradient.
+    The padding memory is left out, and with `stretch` the pass over what stands before.
     """
-    tokens = rows * canvases * canvas
-    width, layers = sizes.width, sizes.layers
-    stored = width * (sizes.shared_heads or sizes.heads) // sizes.heads
-    projections = 2 * (4 + 2) * width**2  # self-attention's four, cross-attention's two
-    inside = (2 * 2 * 4 * width**2) if sizes.warm else (2 * 3 * width * sizes.hidden)
-    attended = 4 * width * (canvas + positions)
-    block = tokens * layers * (projections + inside + attended)
-    # Frozen states need no gradient: their keys and values have two products, not three.
-    keys = rows * positions * layers * 2 * 2 * sizes.audio_width * stored
-    output = 2 * asked * width * sizes.vocabulary
-    # What is frozen has no gradient of its own weights.
+    rows, canvas = batch.targets.tokens.shape
+    encodes = batch.audio.ndim == 2
+    frames = batch.audio.shape[1]
+    if encodes:
+        frames = frames * FRAMES_PER_SECOND // SAMPLE_RATE
+    read = min(canvas, config.stretch or canvas)
+    forward = denoiser_flops(sizes, frames, config.canvases, read + batch.prompt.shape[1])
+    keys = cross_flops(sizes, frames)
+    asked = math.ceil(Objective().buffer * config.canvases * read)
+    output = 2 * asked * sizes.width * (config.sample or sizes.vocabulary)
+    # A product has two gradients: of what it multiplies, and of its weights if these learn. The
+    # states are frozen and have none.
     backward = 1 if sizes.warm else 2
-    denoiser = (1 + backward) * (block + output) + (backward) * keys
-    encoder = rows * encoder_flops(model, frames, positions) if encodes else 0.0
-    return StepFlops(encoder, denoiser, block + keys if recomputes else 0.0)
+    denoiser = (1 + backward) * (forward + output) + backward * keys
+    again = rows * (forward + keys) if config.scan else 0.0
+    return StepFlops(
+        rows * encoder_flops(model, frames) if encodes else 0.0, rows * denoiser, again
+    )
 
 
-def encoder_flops(model: WhisperConfig, frames: int, positions: int) -> float:
+def denoiser_flops(sizes: DenoiserConfig, frames: int, canvases: int, canvas: int) -> float:
+    """Of one audio's canvases through all blocks, forward, without cross-attention's keys."""
+    width = sizes.width
+    projections = 2 * (4 + 2) * width**2  # self-attention has four, cross-attention two
+    inside = 2 * (2 * 4 * width**2 if sizes.warm else 3 * width * sizes.hidden)
+    attended = 4 * width * (canvas + frames)
+    return canvases * canvas * sizes.layers * (projections + inside + attended)
+
+
+def cross_flops(sizes: DenoiserConfig, frames: int) -> float:
+    """Of one audio's keys and values in all blocks, forward."""
+    stored = sizes.width * (sizes.shared_heads or sizes.heads) // sizes.heads
+    return frames * sizes.layers * 2 * 2 * sizes.audio_width * stored
+
+
+def encoder_flops(model: WhisperConfig, frames: int) -> float:
     """Of one window, forward."""
     width = model.width
     convolutions = 2 * 3 * width * (2 * frames * model.mel_bins + frames * width)
-    block = 2 * 12 * frames * width**2 + 4 * frames * positions * width
+    block = 2 * 12 * frames * width**2 + 4 * frames**2 * width
     return convolutions + model.encoder_layers * block

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,10 +15,21 @@ from tensorboardX import SummaryWriter
 
 from whisfusion_jax.config import TrainConfig
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.parallel.chips import chip_of
 from whisfusion_jax.training.loss import Metrics
 
 _AHEAD = 2
 """Steps that are under way at most: enough to be busy, few enough to stop soon."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step did."""
+
+    tokens: int
+    """Canvas positions read."""
+    flops: float
+    """That the model needs for them."""
 
 
 class Log:
@@ -34,14 +46,14 @@ class Log:
             self._board = SummaryWriter(str(path.parent / "tensorboard"))
         self._most_skipped, self._skipped_in_row = config.most_skipped, 0
         self._waiting: list[Metrics] = []
-        self._tokens, self._idle, self._begin = 0, 0.0, time.perf_counter()
+        self._tokens, self._flops, self._idle = 0, 0.0, 0.0
+        self._begin = time.perf_counter()
 
-    def add(self, step: int, metrics: Metrics, tokens: int, idle: float) -> None:
+    def add(self, step: int, metrics: Metrics, work: Work, idle: float) -> None:
         """Note a step.
 
         Args:
-            tokens: canvas positions read.
-            idle: seconds that the step waited for its batch.
+            idle: seconds that it waited for its batch.
 
         Raises:
             WhisfusionError: too many steps in a row were skipped.
@@ -49,7 +61,8 @@ class Log:
         self._waiting.append(metrics)
         if len(self._waiting) > _AHEAD:
             jax.block_until_ready(self._waiting[-1 - _AHEAD])
-        self._tokens += tokens
+        self._tokens += work.tokens
+        self._flops += work.flops
         self._idle += idle
         self._progress.update(self._task, completed=step)
         if step % self._every == 0:
@@ -70,12 +83,15 @@ class Log:
         speed = round(self._tokens / seconds)
         measured = {name: mean for name, mean in means.items() if math.isfinite(mean)}
         figures = {"tokens_per_second": speed, "idle": round(self._idle / seconds, 4), **measured}
+        if chip := chip_of(jax.devices()[0]):
+            used = self._flops / seconds / jax.device_count() / chip.flops
+            figures["mfu"] = round(used, 4)
         if any(skipped):
             figures["skipped"] = sum(skipped)
         self.write(step, figures)
         shown = f"loss {means['loss']:.3f}, {speed} tokens/s, idle {self._idle / seconds:.0%}"
         self._progress.update(self._task, description=shown)
-        self._waiting, self._tokens, self._idle = [], 0, 0.0
+        self._waiting, self._tokens, self._flops, self._idle = [], 0, 0.0, 0.0
         self._begin = time.perf_counter()
         self._check(step, skipped)
 

@@ -19,8 +19,10 @@ from whisfusion_jax.parallel.mesh import make_mesh, own_share, place_rows, row_s
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.checkpoints import Checkpoints
 from whisfusion_jax.training.export import export_bundle
-from whisfusion_jax.training.log import Log
+from whisfusion_jax.training.flops import step_flops
+from whisfusion_jax.training.log import Log, Work
 from whisfusion_jax.training.setup import (
+    Beginning,
     begin,
     find_examples,
     list_unreadable,
@@ -41,8 +43,8 @@ class Trained:
     shortlist: Shortlist
     bundle: Bundle
     """The Whisper whose encoder it reads."""
-    finished: bool
-    """False if the run was told to stop, and can go on."""
+    stopped: bool
+    """Whether it was told to stop, and can go on."""
 
 
 def train(config: TrainConfig, progress: Progress) -> Trained:
@@ -73,37 +75,37 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
     ):
         state = saved.restore(begun.state, iterator)
         # Counted here: reading the state's own number would wait for the step.
-        done, end = int(state.step), 0
+        done, end, stopped = int(state.step), 0, False
 
         def trained() -> Trained:
             denoiser = averaged(begun.parts, state)
-            finished = done == config.steps
-            return Trained(denoiser, begun.sizes, begun.shortlist, bundle, finished)
+            return Trained(denoiser, begun.sizes, begun.shortlist, bundle, stopped)
 
         for phase in config.phases:
             end += phase.steps
             until = min(end, config.stop_at or end)
             settings = step_settings(config, phase, row_shards(mesh))
             step = make_step(begun.parts.graph, begun.frozen, optimizer, settings, mesh)
-            while done < until:
-                waited = time.perf_counter()
-                batch: Batch = next(iterator)
-                placed = place_rows(mesh, batch)
-                waited = time.perf_counter() - waited
-                state, metrics = step(state, placed)
+            while done < until and not stopped:
+                begin_waiting = time.perf_counter()
+                batch: Batch = place_rows(mesh, next(iterator))
+                waited = time.perf_counter() - begin_waiting
+                state, metrics = step(state, batch)
                 done += 1
-                audios, n = placed.targets.tokens.shape
-                read = audios * config.canvases * min(n, config.stretch or n)
-                log.add(done, metrics, read, waited)
-                stop = stopping.asked(done)
-                if done % config.save_every == 0 or done == until or stop:
-                    scores = dev_score(trained(), config) if config.dev and not stop else {}
+                log.add(done, metrics, _work(config, bundle, begun, batch), waited)
+                stopped = stopping.asked(done)
+                if done % config.save_every == 0 or done == until or stopped:
+                    scores = dev_score(trained(), config) if config.dev and not stopped else {}
                     saved.save(state, iterator, scores)
                     list_unreadable(examples, config)
                     log.write(done, scores)
-                if stop:
-                    return trained()
         return trained()
+
+
+def _work(config: TrainConfig, bundle: Bundle, begun: Beginning, batch: Batch) -> Work:
+    audios, n = batch.targets.tokens.shape
+    tokens = audios * config.canvases * min(n, config.stretch or n)
+    return Work(tokens, step_flops(config, bundle.config.model, begun.sizes, batch).model)
 
 
 def dev_score(trained: Trained, config: TrainConfig) -> dict[str, float]:
