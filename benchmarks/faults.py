@@ -56,13 +56,13 @@ def main(faults: int = 1000, seed: int = 0, examples: int = 200) -> None:
     """Disturb, and compare.
 
     Args:
-        faults: About so many, a quarter of the steps; one step in five has a batch without numbers.
+        faults: About so many, half of the steps; one step in two has a batch without numbers.
         seed: Of their choice.
-        examples: Of the data, a quarter of which can't be read, and a twentieth no numbers.
+        examples: Of the data, a quarter of which can't be read, and a sixth no numbers.
     """
     draw = np.random.default_rng(seed)
     with TemporaryDirectory() as folder:
-        config, happened = prepare(Path(folder), draw, examples, steps=4 * faults)
+        config, happened = prepare(Path(folder), draw, examples, steps=2 * faults)
         whole = dataclasses.replace(config, work=Path(folder) / "undisturbed")
         child = start(whole)
         child.join()
@@ -88,14 +88,14 @@ def prepare(
     config = dataclasses.replace(
         tiny_run(folder), phases=(PhaseConfig(steps, ("ahead", "uniform")),), dev=None,
         canvases=2, positions=2 * 16 * 2, report_every=1, save_every=10, keep=4,
-        most_skipped=20, states=folder / "encoded",
+        most_skipped=100, states=folder / "encoded",
     )  # fmt: skip
     source = Damaged(config, examples, bad)
     encoded = encode_examples(source, Bundle.open(config.bundle), folder / "encoded")
     assert len(encoded.unreadable) == len(bad)
     (path,) = (folder / "encoded").glob("*.states")
     states = np.memmap(path, np.float16, "r+").reshape(len(encoded), -1)
-    states[draw.choice(len(encoded), examples // 20, replace=False)] = np.nan
+    states[draw.choice(len(encoded), examples // 6, replace=False)] = np.nan
     states.flush()
     return config, Counter({"recording that can't be read": len(bad)})
 

@@ -9,7 +9,13 @@ import pytest
 
 from tests.support import TINY, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
-from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings, denoise
+from whisfusion_jax.decoding.denoising import (
+    FREE,
+    Denoised,
+    DenoisingSettings,
+    denoise,
+    draws_of,
+)
 from whisfusion_jax.decoding.stretches import denoise_by_stretches
 from whisfusion_jax.decoding.unmasking import (
     PositionBiased,
@@ -46,14 +52,14 @@ def run(
     fixed = np.full((len(rows), N), FREE)
     for position, token in (given or {}).items():
         fixed[:, position] = token
-    return denoise(denoiser, audio, prompt, jnp.asarray(fixed), keys, chosen)
+    return denoise(denoiser, audio, prompt, jnp.asarray(fixed), draws_of(keys), chosen)
 
 
 def run_by_stretches(
     denoiser: Denoiser, rule: UnmaskingRule, rows: list[int], stretch: int, **settings
 ) -> Denoised:
     audio, prompt, keys, chosen = inputs(rule, rows, **settings)
-    return denoise_by_stretches(denoiser, audio, prompt, keys, N, stretch, chosen)
+    return denoise_by_stretches(denoiser, audio, prompt, draws_of(keys), N, stretch, chosen)
 
 
 def inputs(

@@ -15,7 +15,7 @@ from whisfusion_jax.config import TrainConfig, read_config
 from whisfusion_jax.parallel.mesh import make_mesh
 from whisfusion_jax.parallel.processes import join_processes
 from whisfusion_jax.parallel.sharding import gathered, name_of
-from whisfusion_jax.training.checkpoints import Checkpoints
+from whisfusion_jax.training.checkpoints import checkpoints_of
 from whisfusion_jax.training.setup import begin, make_optimizer
 
 
@@ -31,7 +31,7 @@ def main(config: TrainConfig, out: str) -> None:
     mesh = make_mesh(config.mesh)
     optimizer = make_optimizer(config.optimizer, config.steps)
     begun = begin(config, Bundle.open(config.bundle), optimizer, mesh)
-    with Checkpoints(config) as saved:
+    with checkpoints_of(config) as saved:
         state = saved.restore(begun.state, Place())
     leaves = jax.tree_util.tree_leaves_with_path(state)
     arrays = {name_of(path): gathered(leaf) for path, leaf in leaves}

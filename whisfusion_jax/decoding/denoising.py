@@ -41,6 +41,34 @@ class DenoisingSettings:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Draws:
+    """Where random numbers come from: utterances, or their candidates."""
+
+    keys: jax.Array
+    """[batch], or [batch, candidates]."""
+    number: jax.Array
+    """Likewise, int32: the first candidate's number, or each one's. Number 0 samples nothing."""
+
+    def of_candidates(self, candidates: int) -> "Draws":
+        """Of so many candidates of each utterance, from its first one on."""
+        number = self.number[:, None] + jnp.arange(candidates)
+        fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)))
+        return Draws(fold(self.keys, number), number)
+
+    def of_step(self, step: jax.Array) -> tuple["Draws", "Draws"]:
+        """Of candidates in one step: for sampling, and for the rule."""
+        split = jax.vmap(jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, step))))
+        keys = split(self.keys)
+        return Draws(keys[..., 0], self.number), Draws(keys[..., 1], self.number)
+
+
+def draws_of(keys: jax.Array) -> Draws:
+    """All candidates of utterances with these keys, [batch]."""
+    return Draws(keys, jnp.zeros(keys.shape, jnp.int32))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Denoised:
     """What denoising writes; on the device until the end."""
 
@@ -71,7 +99,7 @@ def denoise(
     audio: AudioStates,
     prompt: jax.Array,
     given: jax.Array,
-    keys: jax.Array,
+    draws: Draws,
     settings: DenoisingSettings,
 ) -> Denoised:
     """Fill a canvas for every utterance.
@@ -82,14 +110,14 @@ def denoise(
         audio: [batch, positions, width].
         prompt: [batch, p] int32.
         given: [batch, n] int32: tokens that stand from the start and never change, FREE elsewhere.
-        keys: [batch] random keys, each utterance's own.
+        draws: [batch], each utterance's own.
     """
     cross = denoiser.cross_cache(audio)
     free = jnp.broadcast_to(
         (given == FREE)[:, None], (given.shape[0], settings.candidates, given.shape[1])
     )
-    keys = candidate_keys(keys, settings.candidates)
-    step = partial(_denoise_step, denoiser, prompt, cross, free, keys, settings)
+    own = draws.of_candidates(settings.candidates)
+    step = partial(_denoise_step, denoiser, prompt, cross, free, own, settings)
 
     whole = jnp.broadcast_to(given[:, None], free.shape)
     empty = Denoised(
@@ -115,7 +143,7 @@ def _denoise_step(
     prompt: jax.Array,
     cross: CrossCache,
     free: jax.Array,
-    keys: jax.Array,
+    own: Draws,
     settings: DenoisingSettings,
     state: _State,
     alike: bool = False,
@@ -124,13 +152,13 @@ def _denoise_step(
 
     Args:
         free: [batch, candidates, n].
-        keys: [batch, candidates].
+        own: [batch, candidates].
         alike: all candidates are still the same, so one pass serves them all.
     """
     before = state.written
     canvas = jnp.where(state.masked, denoiser.mask_token, before.tokens)
     logits = denoiser.logits(denoiser(prompt, canvas[:, :1] if alike else canvas, cross))
-    sampling, ruling = step_keys(keys, state.step)
+    sampling, ruling = own.of_step(state.step)
     token, confidence, entropy = predict(logits, sampling, settings)
 
     fresh, index = state.masked, jnp.arange(free.shape[-1])
@@ -151,7 +179,7 @@ def _denoise_step(
         live=flat(jnp.cumsum(ends, -1) - ends == 0),
         confidence=flat(confidence),
         entropy=flat(entropy),
-        keys=ruling.ravel(),
+        keys=ruling.keys.ravel(),
     )
     masked = settings.rule.remask(state.step, written).reshape(tokens.shape)
     if revises:
@@ -170,18 +198,6 @@ def _denoise_step(
             steps=before.steps + state.masked.any(-1),
         ),
     )
-
-
-def candidate_keys(keys: jax.Array, candidates: int) -> jax.Array:
-    """[batch] utterances' keys to [batch, candidates]."""
-    fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
-    return fold(keys, jnp.arange(candidates))
-
-
-def step_keys(keys: jax.Array, step: jax.Array) -> jax.Array:
-    """Candidates' keys to those of one step, [2, ...]: for sampling, and for the rule."""
-    draws = jax.vmap(jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, step))))
-    return jnp.moveaxis(draws(keys), -1, 0)
 
 
 def doubts(logits: jax.Array, tokens: jax.Array, settings: DenoisingSettings) -> jax.Array:
@@ -209,13 +225,13 @@ def allowed(logits: jax.Array, settings: DenoisingSettings) -> jax.Array:
 
 
 def predict(
-    logits: jax.Array, keys: jax.Array, settings: DenoisingSettings
+    logits: jax.Array, own: Draws, settings: DenoisingSettings
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Tokens, their probabilities, and the distributions' entropies in nats.
 
     Args:
         logits: [batch, 1 or candidates, n, vocabulary] float32.
-        keys: [batch, candidates].
+        own: [batch, candidates].
 
     Returns:
         each [batch, candidates, n].
@@ -224,15 +240,15 @@ def predict(
     logprobs = jax.nn.log_softmax(logits)
     entropy = -jnp.where(logprobs > -jnp.inf, jnp.exp(logprobs) * logprobs, 0.0).sum(-1)
     token = logits.argmax(-1)
-    if settings.temperature and settings.candidates > 1:
+    if settings.temperature:
 
         def sample(key: jax.Array, row: jax.Array) -> jax.Array:
             return jax.random.categorical(key, row / settings.temperature)
 
-        every = jnp.broadcast_to(logits, (*keys.shape, *logits.shape[2:]))
-        sampled = jax.vmap(jax.vmap(sample))(keys, every)
-        token = jnp.where(jnp.arange(settings.candidates)[:, None] == 0, token, sampled)
-    shape = (*keys.shape, logits.shape[2])
+        every = jnp.broadcast_to(logits, (*own.keys.shape, *logits.shape[2:]))
+        sampled = jax.vmap(jax.vmap(sample))(own.keys, every)
+        token = jnp.where(own.number[..., None] == 0, token, sampled)
+    shape = (*own.keys.shape, logits.shape[2])
     token = jnp.broadcast_to(token, shape).astype(jnp.int32)
     logprobs = jnp.broadcast_to(logprobs, (*shape, logprobs.shape[-1]))
     confidence = jnp.exp(jnp.take_along_axis(logprobs, token[..., None], axis=-1)[..., 0])

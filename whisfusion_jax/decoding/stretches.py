@@ -16,11 +16,10 @@ import jax.numpy as jnp
 from whisfusion_jax.decoding.denoising import (
     Denoised,
     DenoisingSettings,
-    candidate_keys,
+    Draws,
     doubts,
     first_true,
     predict,
-    step_keys,
 )
 from whisfusion_jax.decoding.unmasking import Written
 from whisfusion_jax.models.decoder import Cache, CrossCache
@@ -45,7 +44,7 @@ def denoise_by_stretches(
     denoiser: Denoiser,
     audio: AudioStates,
     prompt: jax.Array,
-    keys: jax.Array,
+    draws: Draws,
     length: int,
     stretch: int,
     settings: DenoisingSettings,
@@ -56,7 +55,7 @@ def denoise_by_stretches(
         denoiser: of the warm kind.
         audio: [batch, positions, width].
         prompt: [batch, p] int32.
-        keys: [batch] random keys, each utterance's own.
+        draws: [batch], each utterance's own.
         length: of the canvases, n.
         stretch: positions that a step reads, more than the prompt's; what the rule sees.
     """
@@ -79,7 +78,7 @@ def denoise_by_stretches(
         start=jnp.zeros(rows, jnp.int32),
         cache=denoiser.empty_cache(batch * settings.candidates, positions),
     )
-    own = candidate_keys(keys, settings.candidates)
+    own = draws.of_candidates(settings.candidates)
     step = partial(_step, denoiser, cross, inside, own, first, stretch, settings)
 
     def unfinished(state: _State) -> jax.Array:
@@ -96,7 +95,7 @@ def _step(
     denoiser: Denoiser,
     cross: CrossCache,
     inside: jax.Array,
-    keys: jax.Array,
+    own: Draws,
     prompt: int,
     stretch: int,
     settings: DenoisingSettings,
@@ -107,7 +106,7 @@ def _step(
     Args:
         prompt: positions of the prompt.
         inside: [batch, candidates, positions]: True on the canvas.
-        keys: [batch, candidates].
+        own: [batch, candidates].
     """
     before, end = state.written, settings.end
     tokens = jnp.where(state.masked, denoiser.mask_token, before.tokens)
@@ -116,7 +115,7 @@ def _step(
         tokens, state.start, stretch, prompt, behind_canvas, cross, state.cache
     )
     logits = denoiser.logits(hidden)
-    sampling, ruling = step_keys(keys, state.step)
+    sampling, ruling = own.of_step(state.step)
     token, confidence, entropy = predict(logits, sampling, settings)
 
     # Output i is for the position at[i], one ahead.
@@ -132,7 +131,7 @@ def _step(
         live=flat(jnp.ones_like(asked)),
         confidence=flat(confidence),
         entropy=flat(entropy),
-        keys=ruling.ravel(),
+        keys=ruling.keys.ravel(),
     )
     fixed = asked & ~settings.rule.remask(state.step, written).reshape(asked.shape)
     revised = jnp.full(state.start.shape, inside.shape[-1])

@@ -9,8 +9,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grain
 import jax
@@ -148,21 +147,33 @@ class Checkpoints:
         reason = reason.strip().partition("\n")[0]
         raise WhisfusionError(f"{self._folder}: can't save ({reason}); earlier checkpoints stay")
 
-    def __enter__(self) -> Self:
-        return self
+    def close(self) -> None:
+        """Wait until everything is written.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Wait until everything is written."""
-        # What goes wrong here must not hide what went wrong before.
-        hidden = contextlib.suppress(WhisfusionError) if error else contextlib.nullcontext()
-        with hidden, self._errors():
-            self._manager.wait_until_finished()
-        self._manager.close()
+        Raises:
+            WhisfusionError: something can't be.
+        """
+        try:
+            with self._errors():
+                self._manager.wait_until_finished()
+        finally:
+            self._manager.close()
+
+
+@contextlib.contextmanager
+def checkpoints_of(
+    config: TrainConfig, say: Callable[[str], None] = print
+) -> Iterator[Checkpoints]:
+    """A run's checkpoints; at the end everything is written."""
+    checkpoints = Checkpoints(config, say)
+    try:
+        yield checkpoints
+    except BaseException:
+        # What goes wrong in writing must not hide what went wrong before.
+        with contextlib.suppress(WhisfusionError):
+            checkpoints.close()
+        raise
+    checkpoints.close()
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

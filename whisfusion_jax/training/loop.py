@@ -1,5 +1,6 @@
 """The training loop: step, report, save."""
 
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.parallel.mesh import make_mesh, own_share, place_rows, row_shards
 from whisfusion_jax.text.shortlist import Shortlist
-from whisfusion_jax.training.checkpoints import Checkpoints
+from whisfusion_jax.training.checkpoints import checkpoints_of
 from whisfusion_jax.training.export import export_bundle
 from whisfusion_jax.training.flops import step_flops
 from whisfusion_jax.training.log import Log, Work
@@ -30,7 +31,7 @@ from whisfusion_jax.training.setup import (
     step_settings,
 )
 from whisfusion_jax.training.step import averaged, make_step
-from whisfusion_jax.training.stopping import Stopping
+from whisfusion_jax.training.stopping import told_to_stop
 from whisfusion_jax.transcription.transcriber import Transcriber
 
 
@@ -69,9 +70,9 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
     )  # fmt: skip
     iterator = iter(batches(plan, begun.shortlist))
     with (
-        Checkpoints(config, progress.console.print) as saved,
-        Log(config, progress) as log,
-        Stopping() as stopping,
+        checkpoints_of(config, progress.console.print) as saved,
+        contextlib.closing(Log(config, progress)) as log,
+        told_to_stop() as told,
     ):
         state = saved.restore(begun.state, iterator)
         # Counted here: reading the state's own number would wait for the step.
@@ -93,7 +94,7 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
                 state, metrics = step(state, batch)
                 done += 1
                 log.add(done, metrics, _work(config, bundle, begun, batch), waited)
-                stopped = stopping.asked(done)
+                stopped = told(done)
                 if done % config.save_every == 0 or done == until or stopped:
                     scores = dev_score(trained(), config) if config.dev and not stopped else {}
                     saved.save(state, iterator, scores)

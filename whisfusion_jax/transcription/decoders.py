@@ -5,12 +5,13 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.beam import decode_by_beam
 from whisfusion_jax.decoding.branches import TREE, Branches
 from whisfusion_jax.decoding.canvas import canvas_for
-from whisfusion_jax.decoding.denoising import FREE, DenoisingSettings, denoise
+from whisfusion_jax.decoding.denoising import FREE, DenoisingSettings, Draws, denoise
 from whisfusion_jax.decoding.drafting import DenoiserDrafter
 from whisfusion_jax.decoding.exact import decode_exactly
 from whisfusion_jax.decoding.greedy import decode_greedily
@@ -55,7 +56,7 @@ class Autoregressive:
         model: Decoder,
         audio: AudioStates,
         prompt: jax.Array,
-        keys: jax.Array,
+        draws: Draws,
         seconds: int,
     ) -> Texts:
         """Write a batch's texts.
@@ -94,7 +95,7 @@ class Exact:
         model: tuple[Decoder, DenoiserDrafter],
         audio: AudioStates,
         prompt: jax.Array,
-        keys: jax.Array,
+        draws: Draws,
         seconds: int,
     ) -> Texts:
         """Write a batch's texts.
@@ -135,7 +136,7 @@ class Diffusion:
         model: Denoiser,
         audio: AudioStates,
         prompt: jax.Array,
-        keys: jax.Array,
+        draws: Draws,
         seconds: int,
     ) -> Texts:
         """Write a batch's texts.
@@ -144,7 +145,7 @@ class Diffusion:
             model: what denoises.
             audio: [batch, positions, width].
             prompt: [batch, p] int32, in the denoiser's tokens.
-            keys: [batch] random keys.
+            draws: [batch].
             seconds: of audio, at most.
         """
         length, batch = canvas_for(seconds), len(prompt)
@@ -152,11 +153,11 @@ class Diffusion:
         # Stretches leave masked what a rule with too few steps doesn't reach.
         if model.warm and rule.stops_early and rule.steps >= length:
             found = denoise_by_stretches(
-                model, audio, prompt, keys, length, self.stretch, self.settings
+                model, audio, prompt, draws, length, self.stretch, self.settings
             )
         else:
             given = jnp.full((batch, length), FREE)
-            found = denoise(model, audio, prompt, given, keys, self.settings)
+            found = denoise(model, audio, prompt, given, draws, self.settings)
         return Texts(
             found.tokens,
             found.confidence,
@@ -169,3 +170,25 @@ class Diffusion:
 
 Decode = Autoregressive | Exact | Diffusion
 """How a batch's states become texts; static, so part of a compiled program's key."""
+
+
+def candidates_of(decode: Decode) -> int:
+    """Texts that a decoder writes for each window."""
+    return decode.settings.candidates if isinstance(decode, Diffusion) else 1
+
+
+def with_candidates(decode: Decode, candidates: int) -> Decode:
+    """The same decoder for another number of them."""
+    if not isinstance(decode, Diffusion):
+        return decode
+    return replace(decode, settings=replace(decode.settings, candidates=candidates))
+
+
+def joined(texts: Texts, windows: int, parts: int) -> Texts:
+    """NumPy results of which each window's candidates stand in several rows, a row a window."""
+
+    def join(rows: np.ndarray) -> np.ndarray:
+        own = rows[: windows * parts]
+        return own[::parts] if own.ndim == 1 else own.reshape(windows, -1, *own.shape[2:])
+
+    return jax.tree.map(join, texts)

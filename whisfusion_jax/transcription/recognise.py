@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -14,11 +15,18 @@ from jax.sharding import PartitionSpec as P
 from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
 from whisfusion_jax.config import ROWS
+from whisfusion_jax.decoding.denoising import Draws
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.encoder import Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.parallel.mesh import by_rows, row_shards
-from whisfusion_jax.transcription.decoders import Decode, Texts
+from whisfusion_jax.transcription.decoders import (
+    Decode,
+    Texts,
+    candidates_of,
+    joined,
+    with_candidates,
+)
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,14 @@ def recognise(
         memory: None for windows of 30 s.
         samples: [batch, n] float32, zero-padded to the bucket.
         prompt: [batch, p] int32, in the decoder's tokens.
-        numbers: [batch, 2] uint32: the seed and each window's own number, for random draws.
+        numbers: [batch, 3] uint32, for random draws: the seed, each window's own number, and that
+            of the first candidate.
     """
     loudness = None if memory is None else memory.config.loudness
     audio = encoder(log_mel(samples, settings.mel_bins, loudness), memory)
     keys = jax.vmap(lambda pair: jax.random.fold_in(jax.random.key(pair[0]), pair[1]))(numbers)
-    return settings.decode(decoder, audio, prompt, keys, samples.shape[1] // SAMPLE_RATE)
+    draws = Draws(keys, numbers[:, 2].astype(jnp.int32))
+    return settings.decode(decoder, audio, prompt, draws, samples.shape[1] // SAMPLE_RATE)
 
 
 class Recogniser:
@@ -103,7 +113,7 @@ class Recogniser:
         self._mesh = mesh
         self._settings = settings
         self._on_compile = on_compile
-        self._programs: dict[tuple[int, int], Any] = {}
+        self._programs: dict[tuple[int, int, RecogniserSettings], Any] = {}
         self.compile_seconds = 0.0
         """Spent compiling so far; not part of any batch's time."""
 
@@ -124,25 +134,40 @@ class Recogniser:
         Returns:
             NumPy results with a row a window, and the seconds that it took.
         """
-        # A power of two of rows on each part of the mesh, the last repeated: few shapes to compile,
-        # and no row that runs on.
+        parts = self._parts(len(windows))
+        count = len(windows) * parts
+        # A power of two of rows on each shard of the mesh, the last repeated: few shapes to
+        # compile, and no row that runs on.
         shards = row_shards(self._mesh)
-        rows = shards << (-(-len(windows) // shards) - 1).bit_length()
-        filled = [min(row, len(windows) - 1) for row in range(rows)]
+        rows = shards << (-(-count // shards) - 1).bit_length()
+        filled = [divmod(min(row, count - 1), parts) for row in range(rows)]
         memory = self._memory if bucket < WINDOW_SECONDS else None
-        prompt = np.array([prompts[row] for row in filled], np.int32)
-        drawn = np.array([numbers[row] for row in filled], np.uint32)
-        program = self._program(bucket, memory, prompt, drawn)
+        each = candidates_of(self._settings.decode) // parts
+        prompt = np.array([prompts[window] for window, _ in filled], np.int32)
+        drawn = np.array([(*numbers[window], part * each) for window, part in filled], np.uint32)
+        settings = replace(self._settings, decode=with_candidates(self._settings.decode, each))
+        program = self._program(bucket, memory, prompt, drawn, settings)
         begin = time.perf_counter()
-        samples = np.stack([pad_to(windows[row], bucket) for row in filled])
+        samples = np.stack([pad_to(windows[window], bucket) for window, _ in filled])
         inputs = jax.device_put((samples, prompt, drawn), by_rows(self._mesh))
         texts = jax.device_get(program(self._encoder, self._decoder, memory, *inputs))
-        return texts, time.perf_counter() - begin
+        return joined(texts, len(windows), parts), time.perf_counter() - begin
+
+    def _parts(self, windows: int) -> int:
+        """Shards that each window's candidates are spread over, where there are shards to spare."""
+        candidates = candidates_of(self._settings.decode)
+        spare = max(1, row_shards(self._mesh) // windows)
+        return max(part for part in range(1, spare + 1) if candidates % part == 0)
 
     def _program(
-        self, bucket: int, memory: PaddingMemory | None, prompt: np.ndarray, numbers: np.ndarray
+        self,
+        bucket: int,
+        memory: PaddingMemory | None,
+        prompt: np.ndarray,
+        numbers: np.ndarray,
+        settings: RecogniserSettings,
     ) -> Any:
-        key = bucket, len(prompt)
+        key = bucket, len(prompt), settings
         if key not in self._programs:
             self._on_compile(f"compiling for windows of {bucket} s, {len(prompt)} at once")
             begin = time.perf_counter()
@@ -152,7 +177,7 @@ class Recogniser:
                 for each in (samples, prompt, numbers)
             ]
             lowered = recognise_spread.lower(
-                self._encoder, self._decoder, memory, *inputs, self._settings, self._mesh
+                self._encoder, self._decoder, memory, *inputs, settings, self._mesh
             )
             self._programs[key] = lowered.compile()
             self.compile_seconds += time.perf_counter() - begin
