@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from rich.progress import Progress
 
 from tests.parallel.launch import ROOT, TRAIN, launch, losses, until, write_config
@@ -19,8 +21,10 @@ from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import PhaseConfig, TrainConfig
 from whisfusion_jax.data.encoded import encode_examples
 from whisfusion_jax.errors import AudioError, WhisfusionError
+from whisfusion_jax.training.checkpoints import checkpoints_of
 from whisfusion_jax.training.loop import train
 from whisfusion_jax.training.setup import training_source
+from whisfusion_jax.training.step import TrainState
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,21 @@ def test_checkpoints_of_another_model_are_left_alone(whole: TrainConfig, tmp_pat
     with pytest.raises(WhisfusionError, match="a checkpoint of another model"):
         run(other)
     assert (config.work / "checkpoints" / "4").is_dir()
+
+
+def test_the_checkpoint_with_the_fewest_errors_stays(whole: TrainConfig, tmp_path: Path) -> None:
+    class Place:
+        def get_state(self) -> dict[str, int]:
+            return {}
+
+    config = dataclasses.replace(whole, work=tmp_path / "work", keep=1)
+    nothing = nnx.State({})
+    with checkpoints_of(config) as saved:
+        for step, errors in enumerate([0.5, 0.1, 0.9, 0.4], start=1):
+            state = TrainState(jnp.int32(step), nothing, nothing, ())
+            saved.save(state, Place(), {"dev/wer": errors})
+    folders = (config.work / "checkpoints").iterdir()
+    assert {path.name for path in folders if path.name.isdigit()} == {"2", "4"}
 
 
 def poisoned(whole: TrainConfig, work: Path, every: bool) -> TrainConfig:

@@ -289,7 +289,7 @@ def lower_decoding(config: TrainConfig, mesh: Mesh, audios: int) -> Lowered:
     )
     settings = RecogniserSettings(model.mel_bins, Diffusion(DenoisingSettings(end=0)))
     return Lowered(
-        lambda: recognise_spread.lower(encoder, denoiser, None, *inputs, settings, mesh),
+        lambda: recognise_spread.lower((encoder, denoiser, None), inputs, settings, mesh),
         f"decoding {rows} x {seconds} s",
         {"encoder": encoder, "denoiser": denoiser},
         StepFlops(rows * encoder_flops(model, seconds * FRAMES_PER_SECOND), 0.0),

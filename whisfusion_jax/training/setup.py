@@ -85,10 +85,11 @@ def begin(
 def _sizes(config: TrainConfig, bundle: Bundle) -> tuple[DenoiserConfig, Shortlist]:
     if config.start is not None:
         opened = Bundle.open(find_bundle(config.start))
-        sizes = opened.config.denoiser
-        if sizes is None or sizes.audio_width != bundle.config.model.width:
+        shortlist, sizes = opened.load_shortlist(), opened.config.denoiser
+        assert sizes is not None  # or it had no shortlist
+        if sizes.audio_width != bundle.config.model.width:
             raise WhisfusionError(f"start: {config.start} was made for another Whisper's encoder")
-        return sizes, opened.load_shortlist()
+        return sizes, shortlist
     shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
     if config.denoiser is None:
         return DenoiserConfig.of_whisper(bundle.config.model, len(shortlist)), shortlist

@@ -39,27 +39,29 @@ class RecogniserSettings:
 
 @partial(jax.jit, static_argnames=("settings", "mesh"))
 def recognise_spread(
-    encoder: Encoder,
-    decoder: Any,
-    memory: PaddingMemory | None,
-    samples: jax.Array,
-    prompt: jax.Array,
-    numbers: jax.Array,
+    models: tuple[Encoder, Any, PaddingMemory | None],
+    inputs: tuple[jax.Array, jax.Array, jax.Array],
     settings: RecogniserSettings,
     mesh: Mesh,
 ) -> Texts:
-    """`recognise`, the rows spread over a mesh: each part ends its loops by itself."""
-    rows, whole = P(ROWS), P()
+    """`recognise`, its inputs' rows spread over a mesh: each part ends its loops by itself."""
+
+    def alone(
+        models: tuple[Encoder, Any, PaddingMemory | None],
+        inputs: tuple[jax.Array, jax.Array, jax.Array],
+    ) -> Texts:
+        return recognise(*models, *inputs, settings=settings)
+
     spread = jax.shard_map(
-        partial(recognise, settings=settings),
+        alone,
         mesh=mesh,
-        in_specs=(whole, whole, whole, rows, rows, rows),
-        out_specs=rows,
+        in_specs=(P(), P(ROWS)),
+        out_specs=P(ROWS),
         # The axis `tensor` is left to the compiler.
         axis_names=set(ROWS),
         check_vma=False,
     )
-    return spread(encoder, decoder, memory, samples, prompt, numbers)
+    return spread(models, inputs)
 
 
 def recognise(
@@ -150,7 +152,7 @@ class Recogniser:
         begin = time.perf_counter()
         samples = np.stack([pad_to(windows[window], bucket) for window, _ in filled])
         inputs = jax.device_put((samples, prompt, drawn), by_rows(self._mesh))
-        texts = jax.device_get(program(self._encoder, self._decoder, memory, *inputs))
+        texts = jax.device_get(program((self._encoder, self._decoder, memory), inputs))
         return joined(texts, len(windows), parts), time.perf_counter() - begin
 
     def _parts(self, windows: int) -> int:
@@ -172,13 +174,12 @@ class Recogniser:
             self._on_compile(f"compiling for windows of {bucket} s, {len(prompt)} at once")
             begin = time.perf_counter()
             samples = np.empty((len(prompt), bucket * SAMPLE_RATE), np.float32)
-            inputs = [
+            inputs = tuple(
                 jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=by_rows(self._mesh))
                 for each in (samples, prompt, numbers)
-            ]
-            lowered = recognise_spread.lower(
-                self._encoder, self._decoder, memory, *inputs, settings, self._mesh
             )
+            models = self._encoder, self._decoder, memory
+            lowered = recognise_spread.lower(models, inputs, settings, self._mesh)
             self._programs[key] = lowered.compile()
             self.compile_seconds += time.perf_counter() - begin
         return self._programs[key]
