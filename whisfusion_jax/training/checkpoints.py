@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -90,7 +91,8 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                restored = self._read(step, state)
+                with _strays_ignored():
+                    restored = self._read(step, state)
             except WhisfusionError:
                 raise
             except Exception as error:  # whatever Orbax and TensorStore find wrong
@@ -123,8 +125,6 @@ class Checkpoints:
 
     def _put_aside(self, step: int, error: Exception) -> None:
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
-        # Every array that was not read would complain of its own.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         aside = self._folder.with_name(f"damaged-checkpoint-{step}")
         self._say(f"checkpoint {step} is damaged ({reason:.200}); moved to {aside}")
         if jax.process_index() == 0:
@@ -174,6 +174,27 @@ def checkpoints_of(
             checkpoints.close()
         raise
     checkpoints.close()
+
+
+@contextlib.contextmanager
+def _strays_ignored() -> Iterator[None]:
+    """Keep quiet what a failed read leaves behind.
+
+    When one array can't be read, Orbax abandons the reads of the others, and each complains of its
+    own whenever it ends. So after a failure this stays; after a success all is as before.
+    """
+    logger, hook = logging.getLogger("asyncio"), sys.unraisablehook
+    level = logger.level
+
+    def others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = others
+    yield
+    logger.setLevel(level)
+    sys.unraisablehook = hook
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
