@@ -3,6 +3,7 @@
 Their lines have to be the same, in order.
 
 python -m benchmarks.archive --clips 2000
+python -m benchmarks.archive --clips 2000 --manifest SET/manifest.jsonl --bundle tiny.en
 """
 
 import json
@@ -10,36 +11,44 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import tyro
 
-from tests.support import TINY, manifest, random_bundle, speechlike
+from benchmarks.common import load_clips
+from tests.support import TINY, random_bundle, speechlike
+from tests.support import manifest as write_manifest
 from tests.training.tiny import write_wave
+from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.hub import CLIPS
 from whisfusion_jax.transcription.archive import Archive
 
 
-def main(clips: int = 2000, bundle: str | None = None, seed: int = 0) -> None:
+def main(
+    clips: int = 2000, manifest: Path | None = None, bundle: str | None = None, seed: int = 0
+) -> None:
     """Transcribe, kill, go on, compare.
 
     Args:
         clips: How many, of half a second to three.
+        manifest: Recordings that clips are cut from; without it they are made sounds.
         bundle: By name or directory; without it a tiny one of random weights.
         seed: Of the clips, and of when one process dies.
     """
     with TemporaryDirectory() as name:
         folder = Path(name)
+        recordings = [samples for _, samples in load_clips(manifest)] if manifest else []
         draw = np.random.default_rng(seed)
         rows = []
         for number in range(clips):
-            write_wave(folder / f"{number}.wav", speechlike(draw.uniform(0.5, 3), number))
+            write_wave(folder / f"{number}.wav", cut(recordings, draw, number))
             rows.append({"audio": f"{number}.wav"})
-        listed = manifest(folder / "manifest.jsonl", rows)
+        listed = write_manifest(folder / "manifest.jsonl", rows)
         used = bundle or tiny_bundle(folder)
         begin = time.perf_counter()
         alone, together = folder / "alone.jsonl", folder / "together.jsonl"
@@ -58,14 +67,25 @@ def main(clips: int = 2000, bundle: str | None = None, seed: int = 0) -> None:
         finish(first)
         end = time.perf_counter()
         expected, found = (path.read_text().splitlines() for path in (alone, together))
+        differ = sum(one != other for one, other in zip(expected, found, strict=True))
         texts = {json.loads(line)["pred_text"] for line in expected}
         print(
             f"{clips} clips, {len(texts)} texts; alone {middle - begin:.0f} s; two of four devices "
             f"{end - middle:.0f} s, one killed after {kept} of its lines and started again; "
-            f"lines {'the same' if found == expected else 'NOT the same'}"
+            f"{differ} lines differ"
         )
-        if found != expected or len(found) != clips:
+        if differ or len(found) != clips:
             sys.exit(1)
+
+
+def cut(recordings: Sequence[np.ndarray], draw: np.random.Generator, number: int) -> np.ndarray:
+    """A clip of one of the recordings, or a made sound where there are none."""
+    seconds = draw.uniform(0.5, 3)
+    if not recordings:
+        return speechlike(seconds, number)
+    samples = recordings[draw.integers(len(recordings))]
+    begin = draw.integers(max(1, len(samples) - int(seconds * SAMPLE_RATE)))
+    return samples[begin:][: int(seconds * SAMPLE_RATE)]
 
 
 def tiny_bundle(folder: Path) -> str:
@@ -76,12 +96,7 @@ def tiny_bundle(folder: Path) -> str:
 
 def start(listed: Path, output: Path, bundle: str, *flags: str, devices: int) -> subprocess.Popen:
     command = [sys.executable, "-m", "whisfusion_jax", "archive", str(listed), str(output)]
-    command += [
-        "--bundle",
-        bundle,
-        *(["--language", "en"] if "denoising" in bundle else []),
-        *flags,
-    ]
+    command += ["--bundle", bundle, *flags]
     return subprocess.Popen(command, env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)})
 
 

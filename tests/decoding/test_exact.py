@@ -47,13 +47,13 @@ class Told:
     text: jax.Array
     shift: int = field(default=0, metadata={"static": True})
 
-    def prepare(self, audio: AudioStates, cross: CrossCache) -> None:
-        return None
+    def prepare(self, audio: AudioStates, cross: CrossCache) -> jax.Array:
+        return jnp.asarray(self.text)
 
     def __call__(
-        self, prepared: Any, known: Known, size: int, ways: int
+        self, prepared: jax.Array, known: Known, size: int, ways: int
     ) -> tuple[jax.Array, Cache]:
-        text = jnp.pad(self.text, ((0, 0), (0, size)))
+        text = jnp.pad(prepared, ((0, 0), (0, size)))
         at = known.count[:, None] - known.prompt + jnp.arange(size)
         told = jnp.take_along_axis(text, at, axis=1)[..., None]
         # Which of the ways is right differs from position to position.

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, read_prompt
+from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 from whisfusion_jax.models.encoder import AudioStates
 
@@ -76,7 +77,7 @@ def decode_by_beam(
     cross = decoder.cross_cache(audio)
     start = read_prompt(decoder, cross, prompt, vocabulary, offset + max_tokens)
     spread = partial(jnp.repeat, repeats=beams, axis=0)
-    cross = CrossCache(jax.tree.map(spread, cross.layers), cross.bias)
+    cross = jax.tree.map(spread, cross)
 
     def texts(score: jax.Array) -> _Texts:
         tokens = jnp.full((*score.shape, max_tokens), vocabulary.end, jnp.int32)
@@ -84,7 +85,7 @@ def decode_by_beam(
 
     def advance(state: _State, logits: jax.Array, cache: Cache) -> _State:
         """Choose from `logits`, [batch, beams, vocabulary]."""
-        logprobs = jax.nn.log_softmax(logits)
+        batch, logprobs = len(logits), jax.nn.log_softmax(logits)
         # One more than the beams can end at once: then as many go on.
         token_logprob, token = jax.lax.top_k(logprobs, beams + 1)
         total = (state.beams.score[..., None] + token_logprob).reshape(batch, -1)
@@ -112,14 +113,14 @@ def decode_by_beam(
             done=state.done | jnp.isfinite(finished.score).all(axis=1),
         )
 
-    def step(state: _State) -> _State:
+    def step(cross: CrossCache, state: _State) -> _State:
         newest = jax.lax.dynamic_index_in_dim(state.beams.tokens, state.step - 1, 2)
         hidden, cache = decoder(newest.reshape(-1, 1), state.cache, offset + state.step - 1, cross)
         logits = vocabulary.allowed(decoder.logits(hidden[:, 0]), first=False)
-        return advance(state, logits.reshape(batch, beams, -1), cache)
+        return advance(state, logits.reshape(-1, beams, logits.shape[-1]), cache)
 
-    def unfinished(state: _State) -> jax.Array:
-        return (state.step < max_tokens) & ~state.done.all()
+    def live(state: _State) -> jax.Array:
+        return ~state.done & (state.step < max_tokens)
 
     # All beams are one at first: only the first counts.
     only_first = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)
@@ -131,7 +132,7 @@ def decode_by_beam(
         done=jnp.zeros(batch, bool),
     )
     first = advance(empty, jnp.repeat(start.logits[:, None], beams, axis=1), empty.cache)
-    last = jax.lax.while_loop(unfinished, step, first)
+    last = while_any(live, step, cross, first)
 
     cut = _Texts(last.beams.tokens, last.beams.logprobs, last.beams.score / max_tokens)
     texts_left = _keep(last.finished, cut, last.done)

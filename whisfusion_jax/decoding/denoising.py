@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule, Written
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.decoder import CrossCache
@@ -117,7 +118,8 @@ def denoise(
         (given == FREE)[:, None], (given.shape[0], settings.candidates, given.shape[1])
     )
     own = draws.of_candidates(settings.candidates)
-    step = partial(_denoise_step, denoiser, prompt, cross, free, own, settings)
+    rows = prompt, cross, free, own
+    step = partial(_denoise_step, denoiser, settings)
 
     whole = jnp.broadcast_to(given[:, None], free.shape)
     empty = Denoised(
@@ -126,35 +128,33 @@ def denoise(
         fixed_at=jnp.zeros(free.shape, jnp.int32),
         steps=jnp.zeros(free.shape[:2], jnp.int32),
     )
-    first = step(_State(jnp.int32(0), free, empty.steps, empty), alike=True)
+    first = step(rows, _State(jnp.int32(0), free, empty.steps, empty), alike=True)
     if settings.rule.stops_early:
 
-        def unfinished(state: _State) -> jax.Array:
-            return (state.step < settings.rule.steps) & state.masked.any()
+        def live(state: _State) -> jax.Array:
+            return state.masked.any((1, 2)) & (state.step < settings.rule.steps)
 
-        last = jax.lax.while_loop(unfinished, step, first)
+        last = while_any(live, step, rows, first)
     else:
-        last = jax.lax.fori_loop(1, settings.rule.steps, lambda _, state: step(state), first)
+        last = jax.lax.fori_loop(1, settings.rule.steps, lambda _, state: step(rows, state), first)
     return last.written
 
 
 def _denoise_step(
     denoiser: Denoiser,
-    prompt: jax.Array,
-    cross: CrossCache,
-    free: jax.Array,
-    own: Draws,
     settings: DenoisingSettings,
+    rows: tuple[jax.Array, CrossCache, jax.Array, Draws],
     state: _State,
     alike: bool = False,
 ) -> _State:
     """One pass of the denoiser and one unmasking.
 
     Args:
-        free: [batch, candidates, n].
-        own: [batch, candidates].
+        rows: prompts, [batch, p]; the audio; [batch, candidates, n], True where the model writes;
+            draws, [batch, candidates].
         alike: all candidates are still the same, so one pass serves them all.
     """
+    prompt, cross, free, own = rows
     before = state.written
     canvas = jnp.where(state.masked, denoiser.mask_token, before.tokens)
     logits = denoiser.logits(denoiser(prompt, canvas[:, :1] if alike else canvas, cross))

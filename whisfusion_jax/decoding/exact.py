@@ -9,6 +9,7 @@ decoding, arXiv 2211.17192, where a smaller model drafts token by token.)
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ import numpy as np
 from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, likeliest, read_prompt
 from whisfusion_jax.decoding.branches import TREE, Branches
 from whisfusion_jax.decoding.drafting import Drafter, Known
-from whisfusion_jax.models.decoder import Cache, Decoder
+from whisfusion_jax.decoding.leaving import while_any
+from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 from whisfusion_jax.models.encoder import AudioStates
 
 
@@ -73,8 +75,8 @@ def decode_exactly(
     start = read_prompt(decoder, cross, prompt, vocabulary, length)
     index = jnp.arange(branches.size + 1)
 
-    def round(state: _State) -> _State:
-        known = state.known
+    def round(rows: tuple[CrossCache, Any], state: _State) -> _State:
+        (cross, prepared), known = rows, state.known
         drafted, cache = drafter(prepared, known, branches.size, branches.ways)
         root = jnp.take_along_axis(known.tokens, known.count[:, None] - 1, axis=1)
         nodes = jnp.concatenate([root, drafted[:, *branches.drafted]], axis=1)
@@ -123,7 +125,7 @@ def decode_exactly(
         rounds=jnp.zeros(batch, jnp.int32),
         done=token == vocabulary.end,
     )
-    last = jax.lax.while_loop(lambda state: ~state.done.all(), round, first)
+    last = while_any(lambda state: ~state.done, round, (cross, prepared), first)
     text = partial(
         jax.lax.slice_in_dim, start_index=offset, limit_index=offset + max_tokens, axis=1
     )

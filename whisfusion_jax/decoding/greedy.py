@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, likeliest, read_prompt
-from whisfusion_jax.models.decoder import Cache, Decoder
+from whisfusion_jax.decoding.leaving import while_any
+from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 from whisfusion_jax.models.encoder import AudioStates
 
 
@@ -58,14 +59,14 @@ def decode_greedily(
             logprobs=jax.lax.dynamic_update_index_in_dim(state.logprobs, logprob, state.step, 1),
         )
 
-    def step(state: _State) -> _State:
+    def step(cross: CrossCache, state: _State) -> _State:
         position = offset + state.step - 1
         hidden, cache = decoder(state.token[:, None], state.cache, position, cross)
         logits = vocabulary.allowed(decoder.logits(hidden[:, 0]), first=False)
         return write(state, *likeliest(logits), cache)
 
-    def unfinished(state: _State) -> jax.Array:
-        return (state.step < max_tokens) & ~state.done.all()
+    def live(state: _State) -> jax.Array:
+        return ~state.done & (state.step < max_tokens)
 
     empty = _State(
         step=jnp.int32(0),
@@ -76,5 +77,5 @@ def decode_greedily(
         logprobs=jnp.zeros((batch, max_tokens)),
     )
     first = write(empty, *likeliest(start.logits), start.cache)
-    last = jax.lax.while_loop(unfinished, step, first)
+    last = while_any(live, step, cross, first)
     return Decoded(last.tokens, last.logprobs, start.language, start.no_speech, last.step - 1)

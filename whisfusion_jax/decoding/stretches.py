@@ -21,6 +21,7 @@ from whisfusion_jax.decoding.denoising import (
     first_true,
     predict,
 )
+from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.unmasking import Written
 from whisfusion_jax.models.decoder import Cache, CrossCache
 from whisfusion_jax.models.denoiser import Denoiser
@@ -79,12 +80,12 @@ def denoise_by_stretches(
         cache=denoiser.empty_cache(batch * settings.candidates, positions),
     )
     own = draws.of_candidates(settings.candidates)
-    step = partial(_step, denoiser, cross, inside, own, first, stretch, settings)
+    step = partial(_step, denoiser, first, stretch, settings)
 
-    def unfinished(state: _State) -> jax.Array:
-        return (state.step < settings.rule.steps) & state.masked.any()
+    def live(state: _State) -> jax.Array:
+        return state.masked.any((1, 2)) & (state.step < settings.rule.steps)
 
-    written = jax.lax.while_loop(unfinished, step, start).written
+    written = while_any(live, step, (cross, inside, own), start).written
     canvas = partial(jax.lax.slice_in_dim, start_index=first, limit_index=first + length, axis=2)
     return Denoised(
         canvas(written.tokens), canvas(written.confidence), canvas(written.fixed_at), written.steps
@@ -93,21 +94,20 @@ def denoise_by_stretches(
 
 def _step(
     denoiser: Denoiser,
-    cross: CrossCache,
-    inside: jax.Array,
-    own: Draws,
     prompt: int,
     stretch: int,
     settings: DenoisingSettings,
+    rows: tuple[CrossCache, jax.Array, Draws],
     state: _State,
 ) -> _State:
     """One pass over each row's stretch and one unmasking.
 
     Args:
         prompt: positions of the prompt.
-        inside: [batch, candidates, positions]: True on the canvas.
-        own: [batch, candidates].
+        rows: the audio; [batch, candidates, positions], True on the canvas; draws, [batch,
+            candidates].
     """
+    cross, inside, own = rows
     before, end = state.written, settings.end
     tokens = jnp.where(state.masked, denoiser.mask_token, before.tokens)
     behind_canvas = inside.shape[-1] - stretch

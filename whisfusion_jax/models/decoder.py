@@ -24,7 +24,16 @@ class CrossCache:
 
     layers: tuple[KeysValues, ...]
     bias: jax.Array | None
-    """[positions], as in AudioStates."""
+    """[batch, 1, 1, positions], otherwise as in AudioStates."""
+
+
+def cross_cache(blocks: nnx.List, audio: AudioStates) -> CrossCache:
+    """Of all layers."""
+    layers = tuple(block.cross_attention.keys_values(audio.states) for block in blocks)
+    if audio.bias is None:
+        return CrossCache(layers, None)
+    batch, positions, _ = audio.states.shape
+    return CrossCache(layers, jnp.broadcast_to(audio.bias, (batch, 1, 1, positions)))
 
 
 class DecoderBlock(nnx.Module):
@@ -96,8 +105,7 @@ class Decoder(nnx.Module):
 
     def cross_cache(self, audio: AudioStates) -> CrossCache:
         """Every layer's cross-attention keys and values."""
-        layers = tuple(block.cross_attention.keys_values(audio.states) for block in self.blocks)
-        return CrossCache(layers, audio.bias)
+        return cross_cache(self.blocks, audio)
 
     def empty_cache(self, batch: int, length: int) -> Cache:
         """Room for `length` tokens a row."""

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from whisfusion_jax.config import DenoiserConfig
-from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder, write
+from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder, cross_cache, write
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.layers import (
     Adapter,
@@ -135,8 +135,7 @@ class Denoiser(nnx.Module):
 
     def cross_cache(self, audio: AudioStates) -> CrossCache:
         """Every layer's cross-attention keys and values: once an utterance."""
-        layers = tuple(block.cross_attention.keys_values(audio.states) for block in self.blocks)
-        return CrossCache(layers, audio.bias)
+        return cross_cache(self.blocks, audio)
 
     def __call__(
         self, prompt: jax.Array, canvas: jax.Array, audio: CrossCache | AudioStates
