@@ -3,6 +3,7 @@
 python -m benchmarks.exact same --manifest SET/manifest.jsonl
 python -m benchmarks.exact same --data MADE --split train[:500]
 python -m benchmarks.exact speed --manifest SET/manifest.jsonl
+python -m benchmarks.exact cost
 python -m benchmarks.exact tree --manifest SET/manifest.jsonl
 """
 
@@ -41,7 +42,7 @@ from whisfusion_jax.decoding.drafting import DenoiserDrafter, Known, drafter_of
 from whisfusion_jax.decoding.exact import Verified, decode_exactly
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.hub import find_bundle
-from whisfusion_jax.models.decoder import Decoder
+from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.models.whisper import Whisper
@@ -183,6 +184,64 @@ def speed(
         title = f"{bundle}, decoder alone, {pieces} pieces of 10 s, batch {batch}"
         title += f", {lengths.mean():.1f} tokens"
         Console().print(timing_table(title, alternate(contenders), "greedy"), soft_wrap=True)
+
+
+def cost(
+    bundle: str = "tiny.en",
+    drafts: str | None = None,
+    batches: tuple[int, ...] = (1, 4, 8, 32),
+    chains: tuple[int, ...] = (3, 4),
+) -> None:
+    """Count, as XLA does, what a greedy step and a round compute and what memory they touch.
+
+    Args:
+        bundle: Whisper.
+        drafts: Whose denoiser drafts; without it the bundle of that name.
+        batches: Pieces of 10 s at once.
+        chains: Beside the tree, drafts of so many tokens.
+    """
+    bench = _Bench.open(bundle, drafts)
+    decoder, drafter = bench.whisper.decoder, bench.drafter
+    shapes = {"tree": TREE} | {f"chain of {n}": chain(n) for n in chains}
+    table = Table(title=f"{bundle}, one pass over pieces of 10 s: GFLOP / GB")
+    for column in ("batch", "greedy step", *(f"round, {name}" for name in shapes)):
+        table.add_column(column, justify="right")
+    for batch in batches:
+        audio = bench.encode([np.zeros(160_000, np.float32)] * batch, 15)
+        cross = decoder.cross_cache(audio)
+        tokens = jnp.zeros((batch, 256), jnp.int32)
+        reads = decoder, tokens, cross
+        drafts_by = drafter, drafter.prepare(audio, cross)
+        cache = decoder.empty_cache(*tokens.shape)
+        row = [_counted(_greedy_step, cache, reads)]
+        row += [_counted(partial(_round, b), cache, reads, drafts_by) for b in shapes.values()]
+        table.add_row(str(batch), *row)
+    Console().print(table)
+
+
+def _greedy_step(cache: Cache, reads: tuple[Decoder, jax.Array, CrossCache]) -> Any:
+    decoder, tokens, cross = reads
+    hidden, cache = decoder(tokens[:, :1], cache, 40, cross)
+    return decoder.logits(hidden).argmax(-1), cache
+
+
+def _round(
+    branches: Branches,
+    cache: Cache,
+    reads: tuple[Decoder, jax.Array, CrossCache],
+    drafts_by: tuple[DenoiserDrafter, Any],
+) -> Any:
+    (decoder, tokens, cross), (drafter, prepared) = reads, drafts_by
+    known = Known(tokens, jnp.full(len(tokens), 40), cache, 2)
+    drafted, cache = drafter(prepared, known, branches.size, branches.ways)
+    nodes = jnp.concatenate([tokens[:, :1], drafted[:, *branches.drafted]], axis=1)
+    hidden, cache = decoder(nodes, cache, known.count, cross, branches.depth, branches.sees)
+    return decoder.logits(hidden).argmax(-1), cache
+
+
+def _counted(run: Callable[..., Any], cache: Cache, *rest: Any) -> str:
+    counts = jax.jit(run, donate_argnums=0).lower(cache, *rest).compile().cost_analysis()
+    return f"{counts['flops'] / 1e9:.2f} / {counts['bytes accessed'] / 1e9:.2f}"
 
 
 def tree(
@@ -336,4 +395,4 @@ def _draft_everywhere(
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"same": same, "speed": speed, "tree": tree})
+    tyro.extras.subcommand_cli_from_dict({"same": same, "speed": speed, "cost": cost, "tree": tree})

@@ -306,7 +306,8 @@ class TrainConfig:
     """Encode every example once and keep its states on disk, so that epochs cost the decoder
     alone; else each step encodes its batch, without a teacher."""
     states: Path | None = None
-    """Directory of these states, which runs on the same data can share; None is in `work`."""
+    """Directory of these states, or else of the examples' lengths and texts (`examples.npz`), which
+    runs on the same data can share; None is in `work`."""
     heard: bool = False
     """Learn the text that Whisper itself writes, not the one beside the speech, which may be
     missing: for the drafts of exact decoding, which Whisper must agree to. With `keep_states`."""

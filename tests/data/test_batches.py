@@ -14,7 +14,7 @@ from whisfusion_jax.data.batches import Plan, batches, load_batch
 from whisfusion_jax.data.encoded import Encoded, Examples, encode, encode_examples
 from whisfusion_jax.data.live import Live
 from whisfusion_jax.data.sources import Example
-from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import CLIPS
 from whisfusion_jax.parallel.mesh import Share
 from whisfusion_jax.text.shortlist import Shortlist
@@ -84,9 +84,9 @@ def test_states_do_not_depend_on_who_shares_the_batch(
 
 
 def test_live_examples_are_the_same_without_a_teacher(
-    encoded: Encoded, bundle: Bundle, shortlist: Shortlist
+    encoded: Encoded, bundle: Bundle, shortlist: Shortlist, tmp_path: Path
 ) -> None:
-    live = Live(Spoken(), bundle)
+    live = Live(Spoken(), bundle, tmp_path / "examples.npz")
     assert [n.tolist() for n in plan(live).epoch(0)] == [n.tolist() for n in plan(encoded).epoch(0)]
     for numbers in plan(encoded).epoch(0)[:3]:
         expected, found = (load_batch(numbers, each, shortlist) for each in (encoded, live))
@@ -97,6 +97,35 @@ def test_live_examples_are_the_same_without_a_teacher(
         np.testing.assert_array_equal(found.targets.tokens, expected.targets.tokens)
         assert found.targets.teacher_probs is not None
         assert not found.targets.teacher_probs.any()
+
+
+def test_live_examples_are_read_once_for_their_lengths(bundle: Bundle, tmp_path: Path) -> None:
+    class Counted(Spoken):
+        read = 0
+
+        def __getitem__(self, number: int) -> Example:
+            self.read += 1
+            if number in (2, 7):
+                raise AudioError(f"example {number} is damaged")
+            return super().__getitem__(number)
+
+    class Fewer(Spoken):
+        def __len__(self) -> int:
+            return 9
+
+    source, path = Counted(), tmp_path / "run" / "examples.npz"
+    first = Live(source, bundle, path)
+    assert source.read == 10
+    again = Live(source, bundle, path)
+    assert source.read == 10
+    assert again.unreadable == ["example 2 is damaged", "example 7 is damaged"]
+    for number in range(8):
+        np.testing.assert_array_equal(again.tokens(number), first.tokens(number))
+    # Numbers are those of what can be read.
+    np.testing.assert_allclose(again.audio(np.array([2]))[0, :100], Spoken()[3].samples[:100])
+    assert [each.name for each in path.parent.iterdir()] == ["examples.npz"]
+    with pytest.raises(WhisfusionError, match="of other data"):
+        Live(Fewer(), bundle, path)
 
 
 def test_an_epoch_has_every_example_and_equal_shapes(

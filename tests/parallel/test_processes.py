@@ -81,3 +81,16 @@ def test_a_checkpoint_is_restored_onto_any_mesh(
         assert set(found) == set(expected)
         for name in expected:
             np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_two_processes_prepare_their_data(config: TrainConfig, kept: bool, tmp_path: Path) -> None:
+    fresh = dataclasses.replace(
+        config, keep_states=kept, states=None, stop_at=2, work=tmp_path / "two"
+    )
+    finish(*launch_two(*TRAIN, write_config(fresh), devices=DEVICES))
+    alone = dataclasses.replace(fresh, mesh=MeshConfig(), work=tmp_path / "one")
+    finish(launch(*TRAIN, write_config(alone), devices=8))
+    np.testing.assert_allclose(
+        list(losses(fresh).values()), list(losses(alone).values()), rtol=1e-4
+    )

@@ -21,6 +21,7 @@ from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND, WhisperConfig
+from whisfusion_jax.data.index import Indexed, index_of
 from whisfusion_jax.data.sources import Source
 from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.greedy import decode_greedily
@@ -71,7 +72,7 @@ class Examples(Protocol):
         """
 
 
-class Encoded:
+class Encoded(Indexed):
     """Examples whose states lie on disk."""
 
     def __init__(self, folder: str | Path) -> None:
@@ -86,31 +87,17 @@ class Encoded:
                 arrays = dict(index)
         except OSError:
             raise WhisfusionError(f"{folder}: no encoded examples") from None
-        self.bucket, self.seconds = arrays["bucket"], arrays["seconds"]
-        self.prompt = arrays["prompt"]
-        self._row, self._ends = arrays["row"], np.cumsum(arrays["lengths"])
-        self.lengths = arrays["lengths"]
-        self._tokens, self._width = arrays["tokens"], int(arrays["width"])
+        super().__init__(arrays)
+        self._row, self._width = arrays["row"], int(arrays["width"])
         self._teacher = arrays["teacher_tokens"], arrays["teacher_probs"]
-        self.unreadable: Sequence[str] = arrays["unreadable"].tolist()
-
-    def __len__(self) -> int:
-        return len(self.bucket)
 
     def audio(self, numbers: np.ndarray) -> np.ndarray:
         bucket = int(self.bucket[numbers[0]])
         return np.stack([self._file(bucket)[self._row[number]] for number in numbers])
 
-    def tokens(self, number: int) -> np.ndarray:
-        return self._tokens[self._span(number)]
-
     def teacher(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         span = self._span(number)
         return self._teacher[0][span], self._teacher[1][span]
-
-    def _span(self, number: int) -> slice:
-        end = int(self._ends[number])
-        return slice(end - int(self.lengths[number]), end)
 
     def _file(self, bucket: int) -> np.ndarray:
         return _mapped(
@@ -254,16 +241,10 @@ class _Writer:
         known = [self._known[number] for number in sorted(self._known)]
         if not known:
             raise WhisfusionError("there is no example that can be read")
-        index: dict[str, Any] = {
-            name: np.concatenate([each[name] for each in known])
-            for name in ("tokens", "teacher_tokens", "teacher_probs")
-        }
-        index["bucket"] = np.array([each["bucket"] for each in known], np.int32)
+        index = index_of(known, self._unreadable)
         index["row"] = np.array([each["row"] for each in known], np.int64)
-        index["seconds"] = np.array([each["seconds"] for each in known], np.float32)
-        index["prompt"] = np.array([each["prompt"] for each in known], np.int32)
-        index["lengths"] = np.array([len(each["tokens"]) for each in known], np.int32)
-        index["unreadable"] = np.array(self._unreadable, np.str_)
+        for name in ("teacher_tokens", "teacher_probs"):
+            index[name] = np.concatenate([each[name] for each in known])
         np.savez(self._folder / "index.npz", width=self._model.width, **index)
 
 

@@ -1,57 +1,59 @@
-"""Examples that each step encodes: nothing on disk, the encoder each time."""
+"""Examples that each step encodes: nothing on disk but an index, the encoder each time."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.data.encoded import TOP, read_row
+from whisfusion_jax.data.encoded import TOP, Row, read_row
+from whisfusion_jax.data.index import Columns, Indexed, index_of, joined
 from whisfusion_jax.data.sources import Source
 from whisfusion_jax.errors import AudioError, WhisfusionError
 
 
-class Live:
+class Live(Indexed):
     """The other kind of `Examples`. There is no teacher, as Whisper's decoder doesn't run."""
 
     def __init__(
         self,
         source: Source,
         bundle: Bundle,
+        path: Path,
         track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
     ) -> None:
-        """Read every example once, for its lengths.
+        """Read every example once for its length, each process its share; then all is in a file.
 
         Args:
             bundle: a Whisper's, whose tokens are meant.
+            path: the file's (.npz), which all processes see. If it is there, nothing is read.
             track: wraps the numbers of the examples, for progress.
+
+        Raises:
+            WhisfusionError: no example can be read, or the file can't be written, or it is of
+                other data.
         """
         self._read = partial(
             read_row, source, tokenizer=bundle.tokenizer, model=bundle.config.model
         )
-        self.unreadable: Sequence[str] = ()
-        samples, prompts, self._tokens, self._numbers = [], [], list[list[int]](), list[int]()
-        for number in track(range(len(source))):
+        if not path.is_file():
             try:
-                row = self._read(number)
-            except AudioError as error:
-                self.unreadable = (*self.unreadable, str(error))
-                continue
-            self._numbers.append(number)
-            samples.append(len(row.samples))
-            prompts.append(row.prompt)
-            self._tokens.append(row.tokens)
-        if not self._numbers:
-            raise WhisfusionError("there is no example that can be read")
-        self.seconds = np.array(samples, np.float32) / SAMPLE_RATE
-        self.bucket = np.array([bucket_for(count) for count in samples], np.int32)
-        self.lengths = np.array([len(tokens) for tokens in self._tokens], np.int32)
-        self.prompt = np.array(prompts, np.int32)
-
-    def __len__(self) -> int:
-        return len(self.bucket)
+                _write_index(self._read, len(source), path, track)
+            except OSError as error:
+                reason = error.strerror or error
+                raise WhisfusionError(f"{path}: can't be written ({reason})") from None
+        index = _load(path)
+        if int(index["examples"].sum()) != len(source):
+            raise WhisfusionError(f"{path}: is of other data; remove it, or use another --work")
+        super().__init__(index)
+        self._number = index["number"]
+        self._lost: set[int] = set()
 
     def audio(self, numbers: np.ndarray) -> np.ndarray:
         """As the protocol says; what can be read no more becomes silence without a text."""
@@ -60,15 +62,65 @@ class Live:
 
     def _samples(self, number: int) -> np.ndarray:
         try:
-            return self._read(self._numbers[number]).samples
+            return self._read(int(self._number[number])).samples
         except AudioError as error:
             self.unreadable = (*self.unreadable, str(error))
-            self._tokens[number] = self._tokens[number][-1:]
+            self._lost.add(number)
             return np.zeros(0, np.float32)
 
     def tokens(self, number: int) -> np.ndarray:
-        return np.array(self._tokens[number], np.int32)
+        tokens = super().tokens(number)
+        return tokens[-1:] if number in self._lost else tokens
 
     def teacher(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        shape = (len(self._tokens[number]), TOP)
+        shape = (len(self.tokens(number)), TOP)
         return np.zeros(shape, np.int32), np.zeros(shape, np.float16)
+
+
+def _write_index(
+    read: Callable[[int], Row],
+    examples: int,
+    path: Path,
+    track: Callable[[Iterable[int]], Iterable[int]],
+) -> None:
+    """Read this process's share into a part beside the file; the first process joins them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    process, processes = jax.process_index(), jax.process_count()
+    parts = [path.with_name(f"{path.stem}.part-{n}-of-{processes}.npz") for n in range(processes)]
+    first, last = (examples * number // processes for number in (process, process + 1))
+    np.savez(parts[process], **_read_share(read, track(range(first, last))))
+    multihost_utils.sync_global_devices("shares of the index are written")
+    if process == 0:
+        aside = path.with_name(f".{path.name}.partial.npz")
+        np.savez(aside, **joined([_load(part) for part in parts]))
+        aside.rename(path)
+        for part in parts:
+            part.unlink()
+    multihost_utils.sync_global_devices("the index is written")
+
+
+def _read_share(read: Callable[[int], Row], numbers: Iterable[int]) -> dict[str, Any]:
+    known, unreadable, examples = [], [], 0
+    for number in numbers:
+        examples += 1
+        try:
+            row = read(number)
+        except AudioError as error:
+            unreadable.append(str(error))
+            continue
+        known.append(
+            {
+                "number": number,
+                "bucket": bucket_for(len(row.samples)),
+                "seconds": len(row.samples) / SAMPLE_RATE,
+                "prompt": row.prompt,
+                "tokens": row.tokens,
+            }
+        )
+    numbered = np.array([each["number"] for each in known], np.int64)
+    return {"number": numbered, "examples": np.array([examples]), **index_of(known, unreadable)}
+
+
+def _load(path: Path) -> Columns:
+    with np.load(path) as index:
+        return dict(index)

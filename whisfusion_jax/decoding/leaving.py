@@ -17,8 +17,7 @@ Rows = TypeVar("Rows")
 
 SHRINK = 4
 """A loop goes on with a quarter of the rows as soon as that holds all who are not done. Each time
-is one more copy of the step to compile; with halves steps cost a sixth less, and compiling twice as
-much (docs/design.md)."""
+is one more copy of the step to compile, of which halves would need twice as many."""
 
 
 def while_any(

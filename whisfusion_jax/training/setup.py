@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from rich.progress import Progress
 
@@ -169,20 +170,24 @@ def _lines(paths: Iterable[Path]) -> list[str]:
 
 
 def find_examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Examples:
-    """The run's examples: encoded, now or earlier, or to be encoded by each step."""
+    """The run's examples: encoded, now or earlier, or to be encoded by each step.
+
+    Many processes encode nothing together: the first one does it all.
+    """
+    if not config.keep_states:
+        if config.heard:
+            raise WhisfusionError(
+                "heard: texts are written once, so states must be kept (keep_states)"
+            )
+        reading = partial(progress.track, description="reading")
+        index = (config.states or config.work) / "examples.npz"
+        return Live(training_source(config), bundle, index, reading)
     folder = config.states or config.work / "encoded"
-    if config.keep_states and folder.is_dir():
-        return Encoded(folder)
-    source = training_source(config)
-    doing = "encoding" if config.keep_states else "reading"
-    track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: progress.track(  # noqa: E731
-        numbers, description=doing
-    )
-    if config.keep_states:
-        return encode_examples(source, bundle, folder, track, config.heard)
-    if config.heard:
-        raise WhisfusionError("heard: texts are written once, so states must be kept (keep_states)")
-    return Live(source, bundle, track)
+    if jax.process_index() == 0 and not folder.is_dir():
+        encoding = partial(progress.track, description="encoding")
+        encode_examples(training_source(config), bundle, folder, encoding, config.heard)
+    multihost_utils.sync_global_devices("examples are encoded")
+    return Encoded(folder)
 
 
 def list_unreadable(examples: Examples, config: TrainConfig) -> None:
