@@ -109,6 +109,10 @@ def test_live_examples_are_read_once_for_their_lengths(bundle: Bundle, tmp_path:
                 raise AudioError(f"example {number} is damaged")
             return super().__getitem__(number)
 
+    class Others(Spoken):
+        def __getitem__(self, number: int) -> Example:
+            return Example(super().__getitem__(number).samples, "Something else.")
+
     class Fewer(Spoken):
         def __len__(self) -> int:
             return 9
@@ -126,6 +130,8 @@ def test_live_examples_are_read_once_for_their_lengths(bundle: Bundle, tmp_path:
     assert [each.name for each in path.parent.iterdir()] == ["examples.npz"]
     with pytest.raises(WhisfusionError, match="of other data"):
         Live(Fewer(), bundle, path)
+    with pytest.raises(WhisfusionError, match="of other data"):
+        Live(Others(), bundle, path).audio(np.array([2]))
 
 
 def test_an_epoch_has_every_example_and_equal_shapes(

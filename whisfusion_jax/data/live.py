@@ -48,25 +48,36 @@ class Live(Indexed):
             except OSError as error:
                 reason = error.strerror or error
                 raise WhisfusionError(f"{path}: can't be written ({reason})") from None
+        self._path = path
         index = _load(path)
         if int(index["examples"].sum()) != len(source):
-            raise WhisfusionError(f"{path}: is of other data; remove it, or use another --work")
+            raise self._of_other_data()
         super().__init__(index)
         self._number = index["number"]
         self._lost: set[int] = set()
 
     def audio(self, numbers: np.ndarray) -> np.ndarray:
-        """As the protocol says; what can be read no more becomes silence without a text."""
+        """As the protocol says; what can be read no more becomes silence without a text.
+
+        Raises:
+            WhisfusionError: an example has another text than the index says.
+        """
         bucket = int(self.bucket[numbers[0]])
         return np.stack([pad_to(self._samples(number), bucket) for number in numbers.tolist()])
 
     def _samples(self, number: int) -> np.ndarray:
         try:
-            return self._read(int(self._number[number])).samples
+            row = self._read(int(self._number[number]))
         except AudioError as error:
             self.unreadable = (*self.unreadable, str(error))
             self._lost.add(number)
             return np.zeros(0, np.float32)
+        if row.tokens != super().tokens(number).tolist():
+            raise self._of_other_data()
+        return row.samples
+
+    def _of_other_data(self) -> WhisfusionError:
+        return WhisfusionError(f"{self._path}: is of other data; remove it, or use another --work")
 
     def tokens(self, number: int) -> np.ndarray:
         tokens = super().tokens(number)

@@ -29,8 +29,8 @@ def while_any(
     """Take steps while any row is live.
 
     Every array of `rows` and `state` has the batch's rows first, or as many for each of them, one
-    utterance's behind the other's; a scalar belongs to all. Rows must not touch each other, and a
-    step must leave a row that is not live as it is.
+    utterance's behind the other's; a scalar belongs to all. Rows must not touch each other, and
+    what a row has written stands once it is no longer live, however many steps follow.
 
     Args:
         live: [batch] bool of a state.
@@ -44,10 +44,15 @@ def while_any(
         return state
     who = jnp.argsort(~live(state), stable=True)[:fewer]
 
+    picked: dict[int, jax.Array] = {}
+
     def pick(each: jax.Array) -> jax.Array:
         if not each.ndim:
             return each
-        return _by_row(each, batch)[who].reshape(-1, *each.shape[1:])
+        # What stands in two places, as caches that a drafter shares, stays one array.
+        if id(each) not in picked:
+            picked[id(each)] = _by_row(each, batch)[who].reshape(-1, *each.shape[1:])
+        return picked[id(each)]
 
     def put(each: jax.Array, new: jax.Array) -> jax.Array:
         if not each.ndim:
