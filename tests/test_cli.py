@@ -156,16 +156,26 @@ def test_runs_as_a_module(bundle: str, clips: list[str]) -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
-def test_damaged_weights_are_named(bundle: str, clips: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [("0.0", b"torn", "damaged ("), (".zarray", None, "no Orbax checkpoint")],
+)
+def test_damaged_weights_are_named_in_one_line(
+    file: str, content: bytes | None, reason: str, bundle: str, clips: list[str], tmp_path: Path
+) -> None:
     """In a process of its own: Orbax leaves reads unfinished that complain at its end."""
     shutil.copytree(bundle, tmp_path / "damaged")
     params = tmp_path / "damaged" / "encoder"
-    chunk = params / "blocks.0.mlp.up.kernel" / "0.0"
-    chunk.write_bytes(chunk.read_bytes()[:10])
+    damaged = params / "blocks.0.mlp.up.kernel" / file
+    if content is None:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(content)
     command = [sys.executable, "-m", "whisfusion_jax", "transcribe", clips[0]]
     done = subprocess.run(
         [*command, "--bundle", str(params.parent)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert f"error: {params}: damaged (" in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {params}: {reason}")

@@ -4,8 +4,11 @@ A tensor may be stored in eight bits, as NAME and NAME_step; it comes back as th
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from logging import CRITICAL, getLogger
 from typing import Any
 
 import jax
@@ -88,19 +91,28 @@ def save_tensors(path: epath.Path, tensors: Mapping[str, Tensor], packed: bool =
     registry = ocp.type_handlers.create_type_handler_registry((Tensor, _OneByOne()))
     # Each write of one tensor by itself would leave an index of all behind in the packed form.
     tree = {name: t.load() if packed else t for name, t in tensors.items()}
+    handler = (
+        ocp.PyTreeCheckpointHandler(use_ocdbt=True, multiprocessing_options=_alone())
+        if packed
+        else ocp.PyTreeCheckpointHandler(
+            use_ocdbt=False, type_handler_registry=registry, multiprocessing_options=_alone()
+        )
+    )
     # Orbax warns that it has no jax.Array to write and no OCDBT files to merge.
+    with (
+        _no_warnings(),
+        ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer,
+    ):
+        checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Only errors of Orbax are heard."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        handler = (
-            ocp.PyTreeCheckpointHandler(use_ocdbt=True, multiprocessing_options=_alone())
-            if packed
-            else ocp.PyTreeCheckpointHandler(
-                use_ocdbt=False, type_handler_registry=registry, multiprocessing_options=_alone()
-            )
-        )
-        with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
-            checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
+        yield
     finally:
         logging.set_verbosity(verbosity)
 
@@ -113,6 +125,27 @@ def _alone() -> ocp.options.MultiprocessingOptions:
     return ocp.options.MultiprocessingOptions(
         primary_host=number, active_processes={number}, barrier_sync_key_prefix=f"alone{number}"
     )
+
+
+@contextmanager
+def strays_ignored() -> Iterator[None]:
+    """Keep quiet what a failed read leaves behind.
+
+    When one array can't be read, Orbax abandons the reads of the others, and each complains of its
+    own whenever it ends. So after a failure this stays; after a success all is as before.
+    """
+    logger, hook = getLogger("asyncio"), sys.unraisablehook
+    level = logger.level
+
+    def others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    logger.setLevel(CRITICAL)
+    sys.unraisablehook = others
+    yield
+    logger.setLevel(level)
+    sys.unraisablehook = hook
 
 
 def load_tensors(
@@ -131,7 +164,10 @@ def load_tensors(
         for name, t in targets.items()
     }
     handler = ocp.StandardCheckpointHandler(multiprocessing_options=_alone())
-    with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer:
+    with (
+        strays_ignored(),
+        ocp.Checkpointer(handler, multiprocessing_options=_alone()) as checkpointer,
+    ):
         stored = _stored(path, checkpointer)
         steps = {name: stored.pop(name + _STEP) for name in targets if name + _STEP in stored}
         _check_same(path, stored, targets)
@@ -143,10 +179,7 @@ def load_tensors(
             loaded = checkpointer.restore(path, args=ocp.args.StandardRestore(wanted))
         except Exception as error:  # Orbax wraps what TensorStore says in a bare one
             reason = str(error.__cause__ or error).strip().partition("\n")[0]
-            loaded = None
-    if loaded is None:
-        # Raised out here, so that it doesn't keep the unfinished reads of others alive.
-        raise BundleError(f"{path}: damaged ({reason})")
+            raise BundleError(f"{path}: damaged ({reason})") from None
     for name in steps:
         # On the host: there would be a program to compile for each shape.
         whole, step = np.asarray(loaded[name]), np.asarray(loaded.pop(name + _STEP))
@@ -161,11 +194,9 @@ def _stored(path: epath.Path, checkpointer: ocp.Checkpointer) -> dict[str, Any]:
     Raises:
         BundleError: it is none.
     """
-    try:
+    with suppress(ValueError, OSError, KeyError), _no_warnings():
         if (stored := checkpointer.metadata(path).item_metadata) is not None:
             return dict(stored.items())
-    except (ValueError, OSError, KeyError):
-        pass
     raise BundleError(f"{path}: no Orbax checkpoint")
 
 

@@ -7,8 +7,6 @@ any number of processes.
 import contextlib
 import dataclasses
 import json
-import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +19,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from whisfusion_jax.bundle import named_variables
 from whisfusion_jax.config import TrainConfig
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.storage import strays_ignored
 from whisfusion_jax.training.step import TrainState
 
 
@@ -91,7 +90,7 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                with _strays_ignored():
+                with strays_ignored():
                     restored = self._read(step, state)
             except WhisfusionError:
                 raise
@@ -174,27 +173,6 @@ def checkpoints_of(
             checkpoints.close()
         raise
     checkpoints.close()
-
-
-@contextlib.contextmanager
-def _strays_ignored() -> Iterator[None]:
-    """Keep quiet what a failed read leaves behind.
-
-    When one array can't be read, Orbax abandons the reads of the others, and each complains of its
-    own whenever it ends. So after a failure this stays; after a success all is as before.
-    """
-    logger, hook = logging.getLogger("asyncio"), sys.unraisablehook
-    level = logger.level
-
-    def others(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            hook(unraisable)
-
-    logger.setLevel(logging.CRITICAL)
-    sys.unraisablehook = others
-    yield
-    logger.setLevel(level)
-    sys.unraisablehook = hook
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
