@@ -138,7 +138,8 @@ def strays_ignored() -> Iterator[None]:
     level = logger.level
 
     def others(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        abandoned = asyncio.iscoroutine(unraisable.object)
+        if not abandoned and str(unraisable.exc_value) != "Event loop is closed":
             hook(unraisable)
 
     logger.setLevel(CRITICAL)
@@ -179,7 +180,10 @@ def load_tensors(
             loaded = checkpointer.restore(path, args=ocp.args.StandardRestore(wanted))
         except Exception as error:  # Orbax wraps what TensorStore says in a bare one
             reason = str(error.__cause__ or error).strip().partition("\n")[0]
-            raise BundleError(f"{path}: damaged ({reason})") from None
+            loaded = None
+        if loaded is None:
+            # Raised out here, so that it doesn't keep the unfinished reads of others alive.
+            raise BundleError(f"{path}: damaged ({reason})")
     for name in steps:
         # On the host: there would be a program to compile for each shape.
         whole, step = np.asarray(loaded[name]), np.asarray(loaded.pop(name + _STEP))
