@@ -13,6 +13,7 @@ import tyro
 from whisfusion_jax.cli import keep_compiled_programs, progress_bar, run
 from whisfusion_jax.config import TrainConfig, read_config
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.evaluation.dev import dev_score
 from whisfusion_jax.parallel.processes import join_processes
 from whisfusion_jax.training.loop import export_run, train
 
@@ -27,8 +28,9 @@ def main() -> int:
     keep_compiled_programs()
     join_processes(config.processes)
     first = jax.process_index() == 0
+    score = dev_score(config.dev)
     with progress_bar(shown=first) as progress:
-        trained = train(config, progress)
+        trained = train(config, progress, score)
     if trained.stopped:
         print("stopped and saved; the same command goes on", file=sys.stderr)
         return 0

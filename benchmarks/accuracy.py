@@ -26,8 +26,8 @@ from benchmarks.common import (
 from tools.convert_weights.verify import reference
 from whisfusion_jax.audio.windows import cut_windows
 from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.data.manifest import Utterance
 from whisfusion_jax.evaluation.error_rates import NONE, bootstrap_interval, word_errors
-from whisfusion_jax.evaluation.manifest import Utterance
 from whisfusion_jax.text.normalise import normaliser_for
 from whisfusion_jax.transcription.transcriber import Transcriber
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.evaluation.manifest import Utterance, read_manifest
+from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.hub import find_bundle
 
 SAMPLES = Path(__file__).parent.parent / "samples" / "manifest.jsonl"

@@ -30,6 +30,7 @@ from whisfusion_jax.config import PhaseConfig, TrainConfig
 from whisfusion_jax.data.encoded import encode_examples
 from whisfusion_jax.data.sources import Example
 from whisfusion_jax.errors import AudioError
+from whisfusion_jax.evaluation.dev import dev_score
 from whisfusion_jax.training.loop import train
 from whisfusion_jax.training.setup import training_source
 
@@ -110,7 +111,7 @@ def run(config: TrainConfig) -> None:
     """What a process does."""
     os.dup2(os.open(config.work.with_suffix(".out"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
     with Progress(disable=True) as progress:
-        train(config, progress)
+        train(config, progress, dev_score(config.dev))
 
 
 def disturb(config: TrainConfig, draw: np.random.Generator, happened: Counter[str]) -> None:

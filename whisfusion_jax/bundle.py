@@ -6,6 +6,7 @@ encoder/         Whisper's encoder, an Orbax checkpoint; so are the other folder
 decoder/         Whisper's decoder; a bundle that was trained for denoising may lack it
 memory/          the padding memory; absent if there is none
 denoiser/        a masked-diffusion decoder; absent if there is none
+ctc/             a CTC head, which drafts for decoders; absent if there is none
 shortlist/       Whisper's token for each of the denoiser's
 """
 
@@ -31,6 +32,7 @@ from jax.typing import DTypeLike
 
 from whisfusion_jax.config import BundleConfig, DenoiserConfig, WhisperConfig
 from whisfusion_jax.errors import BundleError, WhisfusionError
+from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import Encoder
@@ -117,6 +119,17 @@ class Bundle:
         assert config is not None
         return self._load("denoiser", abstract_denoiser(config), dtype, mesh), shortlist
 
+    def load_ctc(self, dtype: DTypeLike = jnp.float32, mesh: Mesh | None = None) -> CtcHead:
+        """The CTC head in `dtype`, on the first device or spread over a mesh.
+
+        Raises:
+            BundleError: the bundle has none.
+        """
+        if (config := self.config.ctc) is None:
+            raise BundleError(f"{self.path}: has no CTC head")
+        abstract = nnx.eval_shape(lambda: CtcHead(config, rngs=_OneKey()))
+        return self._load("ctc", abstract, dtype, mesh)
+
     def load_shortlist(self) -> Shortlist:
         """What the denoiser can write.
 
@@ -135,7 +148,9 @@ class Bundle:
         targets = {
             name: jax.ShapeDtypeStruct(
                 variable.shape,
-                jnp.dtype(dtype),
+                jnp.dtype(dtype)
+                if jnp.issubdtype(variable.dtype, jnp.floating)
+                else variable.dtype,
                 sharding=mesh and NamedSharding(mesh, spec_for(name, variable.shape, mesh)),
             )
             for name, variable in variables.items()

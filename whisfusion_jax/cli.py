@@ -19,10 +19,10 @@ from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MemoryConfig, MeshConfig
 from whisfusion_jax.conversion.memory import add_memory
+from whisfusion_jax.data.manifest import read_manifest
 from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
 from whisfusion_jax.decoding.winner import Winner
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.evaluation.manifest import read_manifest
 from whisfusion_jax.parallel.mesh import make_mesh
 from whisfusion_jax.transcription.archive import Archive, transcribe_archive
 from whisfusion_jax.transcription.decoders import DecoderName
@@ -44,12 +44,13 @@ class DecodingOptions:
     bundle: BundleName = "tiny.en"
     """A bundle's directory, or published weights by name (see `whisfusion get`)."""
     decoder: DecoderName | None = None
-    """diffusion writes several tokens a step, ar is Whisper's own, exact writes what ar writes, by
-    diffusion's drafts. Without it diffusion, if the bundle has a denoiser."""
+    """diffusion writes several tokens a step, ar is Whisper's own, exact writes what ar writes,
+    several tokens a step where that is faster (on a CPU one by one in batches). Without it
+    diffusion, if the bundle has a denoiser."""
     language: str | None = None
     """Spoken language, such as de. Without it Whisper's decoder names it."""
-    rule: RuleName = "pbeb"
-    """Which tokens diffusion keeps at each step."""
+    rule: RuleName | None = None
+    """Which tokens diffusion keeps at each step; without it pbeb."""
     steps: int | None = None
     """The most steps that diffusion takes."""
     revise: float | None = None
@@ -83,7 +84,7 @@ class DecodingOptions:
             self.bundle,
             decoder=self.decoder,
             language=self.language,
-            rule=rule or rule_of(self.rule, self.steps, self.revise),
+            rule=rule or self._rule(),
             candidates=self.candidates,
             temperature=self.temperature,
             winner=self.winner,
@@ -94,6 +95,11 @@ class DecodingOptions:
             mesh=make_mesh(MeshConfig(tensor=self.tensor), jax.local_devices()),
             on_compile=_say,
         )
+
+    def _rule(self) -> UnmaskingRule | None:
+        if self.rule is None and self.steps is None and self.revise is None:
+            return None
+        return rule_of(self.rule or "pbeb", self.steps, self.revise)
 
 
 Decoding = Annotated[DecodingOptions, tyro.conf.OmitArgPrefixes]

@@ -77,12 +77,18 @@ def find_bundle(
     text = str(name)
     if text.startswith("gs://") or Path(text).is_dir():
         return text
-    if not whole and (SHIPPED / text / "config.json").is_file():
+    if not whole and (SHIPPED / text / "encoder").is_dir():
         return SHIPPED / text
     if text in WHISPER_SIZES:
         return get(text, say)
     names = ", ".join(WHISPER_SIZES)
     raise BundleError(f"{text}: no bundle directory, and no published model ({names})")
+
+
+def find_drafts(name: str | Path) -> Path | None:
+    """What ships to write ahead for published weights of this name; None if nothing does."""
+    shipped = SHIPPED / str(name)
+    return shipped if (shipped / "config.json").is_file() and not Path(name).is_dir() else None
 
 
 def get(name: str, say: Say = lambda message: None) -> Path:

@@ -52,8 +52,10 @@ def in_eight_bits(name: str, array: np.ndarray) -> dict[str, Tensor]:
     """A tensor as int8 multiples of a step, the largest that loses least.
 
     Each column of a kernel has a step of its own, each row of a table of embeddings. Vectors are
-    kept in float16.
+    kept in float16, whole numbers as they are.
     """
+    if array.dtype.kind == "i":
+        return {name: Tensor.of(array)}
     if array.ndim < 2:
         return {name: Tensor.of(array.astype(np.float16))}
     axis = (

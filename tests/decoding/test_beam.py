@@ -5,9 +5,9 @@ import pytest
 
 from tests.support import TINY, TINY_RULES
 from whisfusion_jax.config import TokenRules
-from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.beam import decode_by_beam
 from whisfusion_jax.decoding.greedy import decode_greedily
+from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.whisper import Whisper
 

@@ -1,9 +1,6 @@
-"""Whatever the draft, the text is Whisper's greedy one."""
+"""Whatever is written ahead, at `revise` 1 the text is Whisper's greedy one."""
 
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,65 +11,54 @@ from flax import nnx
 
 from tests.support import TINY, TINY_RULES, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
-from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary
-from whisfusion_jax.decoding.branches import Branches, chain
-from whisfusion_jax.decoding.drafting import DenoiserDrafter, Drafter, Known, drafter_of
-from whisfusion_jax.decoding.exact import Verified, decode_exactly
+from whisfusion_jax.decoding.autoregressive import Decoded
+from whisfusion_jax.decoding.denoising import Denoised, DenoisingSettings, draws_of
 from whisfusion_jax.decoding.greedy import decode_greedily
+from whisfusion_jax.decoding.stretches import Prompted, Stretches, denoise_by_stretches
+from whisfusion_jax.decoding.unmasking import PositionBiased, Threshold, UnmaskingRule
+from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.models.decoder import Cache, CrossCache
-from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
+from whisfusion_jax.models.ctc import UNKNOWN
+from whisfusion_jax.models.decoder import Decoder
+from whisfusion_jax.models.denoiser import (
+    Denoiser,
+    on_decoder,
+    untrained_denoiser,
+    warm_denoiser,
+)
 from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.models.output import with_tiles
 from whisfusion_jax.models.whisper import Whisper
-from whisfusion_jax.text.shortlist import Shortlist
-from whisfusion_jax.text.tokenizer import WhisperTokenizer
 
-VOCABULARY = Vocabulary(TINY_RULES, end=256, no_speech=264)
+END, LENGTH, SIZE = 256, 24, 5
+VOCABULARY = Vocabulary(TINY_RULES, end=END, no_speech=264, size=TINY.vocabulary)
 PROMPTS = jnp.array([[257, 265]] * 3)
-LENGTH, SIZE = 24, 4
-CHAIN = chain(SIZE)
-TREE = Branches(tuple(way for n in (1, 2, 3) for way in itertools.product(range(2), repeat=n)))
-"""Both of two ways at each of three positions."""
-SCRATCH = DenoiserConfig(
-    vocabulary=TINY.vocabulary, width=24, heads=2, layers=1, audio_width=TINY.width, hidden=40,
-    warm=False,
-)  # fmt: skip
+KEYS = draws_of(jax.random.split(jax.random.key(0), 3))
+MASKS = PositionBiased(9.0, revise=1.0)
+"""Writes ahead what masks say."""
+NO_MASKS = PositionBiased(0.0, revise=1.0)
 
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Told:
-    """Drafts from a text that it is given."""
-
-    text: jax.Array
-    shift: int = field(default=0, metadata={"static": True})
-
-    def prepare(self, audio: AudioStates, cross: CrossCache) -> jax.Array:
-        return jnp.asarray(self.text)
-
-    def __call__(
-        self, prepared: jax.Array, known: Known, size: int, ways: int
-    ) -> tuple[jax.Array, Cache]:
-        text = jnp.pad(prepared, ((0, 0), (0, size)))
-        at = known.count[:, None] - known.prompt + jnp.arange(size)
-        told = jnp.take_along_axis(text, at, axis=1)[..., None]
-        # Which of the ways is right differs from position to position.
-        way = (jnp.arange(ways) + at[..., None]) % ways
-        return (told + self.shift + way) % TINY.vocabulary, known.cache
+Found = tuple[Denoised, Prompted]
 
 
 def audio_of(seed: int) -> AudioStates:
     return AudioStates(jax.random.normal(jax.random.key(seed), (3, 11, TINY.width)), None)
 
 
-def greedy(whisper: Whisper, audio: AudioStates) -> Decoded:
-    return decode_greedily(whisper.decoder, audio, PROMPTS, VOCABULARY, LENGTH)
+def greedy(decoder: Decoder, audio: AudioStates, prompt: jax.Array = PROMPTS) -> Decoded:
+    return decode_greedily(decoder, audio, prompt, VOCABULARY, LENGTH)
 
 
 def exact(
-    whisper: Whisper, drafter: Drafter, audio: AudioStates, branches: Branches = CHAIN
-) -> Verified:
-    return decode_exactly(whisper.decoder, drafter, audio, PROMPTS, VOCABULARY, branches, LENGTH)
+    denoiser: Denoiser,
+    audio: AudioStates,
+    draft: jax.Array | None = None,
+    rule: UnmaskingRule = MASKS,
+    vocabulary: Vocabulary = VOCABULARY,
+    prompt: jax.Array = PROMPTS,
+) -> Found:
+    how = Stretches(DenoisingSettings(vocabulary, rule), LENGTH, SIZE, mended=False)
+    return denoise_by_stretches(denoiser, audio, prompt, KEYS, how, draft)
 
 
 def redrawn(model: Any, key: jax.Array) -> Any:
@@ -85,134 +71,130 @@ def redrawn(model: Any, key: jax.Array) -> Any:
     return jax.tree.unflatten(tree, drawn)
 
 
-def assert_same(found: Verified, expected: Decoded) -> None:
-    np.testing.assert_array_equal(found.decoded.tokens, expected.tokens)
-    np.testing.assert_allclose(found.decoded.logprobs, expected.logprobs, atol=1e-4)
-    np.testing.assert_array_equal(found.decoded.no_speech, expected.no_speech)
+def assert_same(found: Found, expected: Decoded) -> None:
+    denoised, prompted = found
+    np.testing.assert_array_equal(denoised.tokens[:, 0], expected.tokens)
+    written = np.arange(LENGTH) < lengths_of(expected)[:, None]
+    logprobs = np.log(np.where(written, denoised.confidence[:, 0], 1))
+    np.testing.assert_allclose(logprobs, expected.logprobs, atol=1e-4)
+    np.testing.assert_allclose(prompted.no_speech, expected.no_speech, rtol=1e-5)
+
+
+def lengths_of(expected: Decoded) -> np.ndarray:
+    """Tokens of each text, its end among them."""
+    return np.minimum((np.asarray(expected.tokens) != END).sum(1) + 1, LENGTH)
+
+
+def passes_of(found: Found) -> np.ndarray:
+    return np.asarray(found[0].steps)[:, 0]
+
+
+def knows_nothing(decoder: Decoder) -> Denoiser:
+    config = DenoiserConfig.of_whisper(TINY, rank=4)
+    drawn = with_random_adapters(warm_denoiser(decoder, config, jnp.arange(TINY.vocabulary)))
+    return on_decoder(drawn, decoder)
 
 
 @pytest.fixture(scope="module")
-def shortlist(tokenizer_file: Path) -> Shortlist:
-    # Without every third token: Whisper writes some that can't be drafted.
-    tokens = [token for token in range(TINY.vocabulary) if token % 3 or token > 250]
-    return Shortlist(np.array(tokens), WhisperTokenizer(tokenizer_file))
+def denoiser(tiny_whisper: Whisper) -> Denoiser:
+    return knows_nothing(tiny_whisper.decoder)
 
 
-def warm(whisper: Whisper, shortlist: Shortlist) -> Denoiser:
-    config = DenoiserConfig.of_whisper(TINY, len(shortlist), rank=4)
-    tokens = jnp.asarray(shortlist.tokens)
-    return with_random_adapters(warm_denoiser(whisper.decoder, config, tokens))
-
-
-def scratch(whisper: Whisper, shortlist: Shortlist) -> Denoiser:
-    return Denoiser(SCRATCH, rngs=nnx.Rngs(0))
-
-
-@pytest.mark.parametrize(("passes", "branches"), [(1, CHAIN), (2, chain(3)), (1, TREE)])
-@pytest.mark.parametrize("kind", [warm, scratch])
+@pytest.mark.parametrize("rule", [MASKS, NO_MASKS, Threshold(0.01, revise=1.0)], ids=repr)
 def test_a_denoiser_that_knows_nothing_changes_no_token(
-    tiny_whisper: Whisper,
-    shortlist: Shortlist,
-    kind: Callable[[Whisper, Shortlist], Denoiser],
-    passes: int,
-    branches: Branches,
+    tiny_whisper: Whisper, denoiser: Denoiser, rule: UnmaskingRule
 ) -> None:
     audio = audio_of(0)
-    drafter = drafter_of(
-        kind(tiny_whisper, shortlist),
-        shortlist,
-        tiny_whisper.decoder,
-        TINY_RULES.suppress,
-        passes=passes,
-    )
-    found = exact(tiny_whisper, drafter, audio, branches)
-    assert_same(found, greedy(tiny_whisper, audio))
+    assert_same(exact(denoiser, audio, rule=rule), greedy(tiny_whisper.decoder, audio))
 
 
-def test_two_hundred_random_pairs(tiny_whisper: Whisper, shortlist: Shortlist) -> None:
-    drafter = drafter_of(
-        warm(tiny_whisper, shortlist), shortlist, tiny_whisper.decoder, TINY_RULES.suppress
-    )
-
+def test_two_hundred_random_pairs(tiny_whisper: Whisper, denoiser: Denoiser) -> None:
     @jax.jit
-    def both(key: jax.Array) -> tuple[Verified, Decoded]:
-        whisper = redrawn(tiny_whisper, jax.random.fold_in(key, 0))
-        other = redrawn(drafter.denoiser, jax.random.fold_in(key, 1))
+    def both(key: jax.Array) -> tuple[Found, Decoded]:
+        decoder = redrawn(tiny_whisper.decoder, jax.random.fold_in(key, 0))
+        other = on_decoder(redrawn(denoiser, jax.random.fold_in(key, 1)), decoder)
         audio = AudioStates(jax.random.normal(key, (3, 11, TINY.width)), None)
-        found = exact(whisper, replace(drafter, denoiser=other), audio, TREE)
-        return found, greedy(whisper, audio)
+        expected = greedy(decoder, audio)
+        # A draft that is right now and then, and shifted by a token that is put in.
+        noise = jax.random.randint(key, expected.tokens.shape, UNKNOWN, END)
+        draft = jnp.where(jax.random.bernoulli(key, 0.2, noise.shape), noise, expected.tokens)
+        return exact(other, audio, draft), expected
 
     for seed in range(200):
         assert_same(*both(jax.random.key(seed)))
 
 
-def test_a_perfect_draft_takes_few_rounds_and_a_wrong_one_a_round_a_token(
-    tiny_whisper: Whisper,
+def test_a_perfect_draft_takes_few_passes_and_a_wrong_one_a_pass_a_token(
+    tiny_whisper: Whisper, denoiser: Denoiser
 ) -> None:
     audio = audio_of(0)
-    expected = greedy(tiny_whisper, audio)
-    lengths = jnp.minimum((expected.tokens != 256).sum(1) + 1, LENGTH)
-    perfect = exact(tiny_whisper, Told(expected.tokens), audio)
+    expected = greedy(tiny_whisper.decoder, audio)
+    lengths = lengths_of(expected)
+    perfect = exact(denoiser, audio, expected.tokens, NO_MASKS)
     assert_same(perfect, expected)
-    # The prompt's pass brings the first.
-    np.testing.assert_array_equal(perfect.rounds, -(-(lengths - 1) // (SIZE + 1)))
-    wrong = exact(tiny_whisper, Told(expected.tokens, shift=1), audio)
+    np.testing.assert_array_equal(passes_of(perfect), -(-lengths // SIZE))
+    wrong = exact(denoiser, audio, (expected.tokens + 1) % END, NO_MASKS)
     assert_same(wrong, expected)
-    np.testing.assert_array_equal(wrong.rounds, lengths - 1)
+    np.testing.assert_array_equal(passes_of(wrong), lengths)
     for found in (perfect, wrong):
-        np.testing.assert_array_equal(found.round_of.max(1), found.rounds)
+        np.testing.assert_array_equal(found[0].fixed_at[:, 0].max(1), passes_of(found))
 
 
-def test_a_tree_finds_the_right_one_of_several_ways(tiny_whisper: Whisper) -> None:
-    audio = audio_of(0)
-    expected = greedy(tiny_whisper, audio)
-    lengths = jnp.minimum((expected.tokens != 256).sum(1) + 1, LENGTH)
-    found = exact(tiny_whisper, Told(expected.tokens), audio, TREE)
-    assert_same(found, expected)
-    np.testing.assert_array_equal(found.rounds, -(-(lengths - 1) // (TREE.size + 1)))
-    alone = exact(tiny_whisper, Told(expected.tokens), audio, Branches(((0,), (1,), (0, 0))))
-    assert_same(alone, expected)
-    assert (alone.rounds > found.rounds).all()
-
-
-def test_a_warm_drafter_reads_the_text_in_whispers_own_cache(
-    tiny_whisper: Whisper, tokenizer_file: Path
+def test_a_draft_that_lacks_a_token_is_found_again(
+    tiny_whisper: Whisper, denoiser: Denoiser
 ) -> None:
-    """Without adapters, and with one token at a time, the draft is Whisper's own next token."""
-    everything = Shortlist(np.arange(TINY.vocabulary), WhisperTokenizer(tokenizer_file))
-    config = DenoiserConfig.of_whisper(TINY, rank=4)
-    denoiser = warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
-    drafter = drafter_of(denoiser, everything, tiny_whisper.decoder, TINY_RULES.suppress)
     audio = audio_of(0)
-    found = decode_exactly(
-        tiny_whisper.decoder, drafter, audio, PROMPTS, VOCABULARY, chain(1), LENGTH
-    )
-    expected = greedy(tiny_whisper, audio)
+    expected = greedy(tiny_whisper.decoder, audio)
+    without = jnp.delete(expected.tokens, 3, axis=1)
+    found = exact(denoiser, audio, without, NO_MASKS)
     assert_same(found, expected)
-    lengths = jnp.minimum((expected.tokens != 256).sum(1) + 1, LENGTH)
-    np.testing.assert_array_equal(found.rounds, -(-(lengths - 1) // 2))
+    # One pass more than a perfect draft takes, or two.
+    assert (passes_of(found) <= -(-lengths_of(expected) // SIZE) + 2).all()
 
 
-def test_a_row_does_not_depend_on_its_neighbours(
-    tiny_whisper: Whisper, shortlist: Shortlist
+def test_a_denoiser_without_adapters_needs_no_training(tiny_whisper: Whisper) -> None:
+    plain = untrained_denoiser(DenoiserConfig.of_whisper(TINY, rank=0))
+    audio = audio_of(1)
+    expected = greedy(tiny_whisper.decoder, audio)
+    found = exact(on_decoder(plain, tiny_whisper.decoder), audio, expected.tokens, NO_MASKS)
+    assert_same(found, expected)
+
+
+def test_tiles_change_no_token(tiny_whisper: Whisper, denoiser: Denoiser) -> None:
+    audio = audio_of(2)
+    expected = greedy(tiny_whisper.decoder, audio)
+    assert_same(exact(with_tiles(nnx.clone(denoiser)), audio), expected)
+    tiled = greedy(with_tiles(nnx.clone(tiny_whisper.decoder)), audio)
+    np.testing.assert_array_equal(tiled.tokens, expected.tokens)
+    np.testing.assert_allclose(tiled.logprobs, expected.logprobs, atol=1e-5)
+
+
+def test_the_language_is_heard_as_whisper_hears_it(
+    tiny_whisper: Whisper, denoiser: Denoiser
 ) -> None:
+    several = replace(VOCABULARY, languages=(258, 259))
+    prompt = jnp.array([[257, -1, 261, 265], [257, 259, 261, 265], [257, -1, 261, 265]])
     audio = audio_of(3)
-    drafter: DenoiserDrafter = drafter_of(
-        warm(tiny_whisper, shortlist), shortlist, tiny_whisper.decoder, TINY_RULES.suppress
-    )
-    together = exact(tiny_whisper, drafter, audio)
+    expected = decode_greedily(tiny_whisper.decoder, audio, prompt, several, LENGTH)
+    found = exact(denoiser, audio, vocabulary=several, prompt=prompt)
+    assert_same(found, expected)
+    np.testing.assert_array_equal(found[1].prompt[:, 1], expected.language)
+
+
+def test_a_row_does_not_depend_on_its_neighbours(tiny_whisper: Whisper, denoiser: Denoiser) -> None:
+    audio = audio_of(4)
+    draft = jnp.roll(greedy(tiny_whisper.decoder, audio).tokens, 1, axis=0)
+    together = exact(denoiser, audio, draft)
     for row in range(3):
         one = AudioStates(audio.states[row : row + 1], None)
-        alone = decode_exactly(
-            tiny_whisper.decoder, drafter, one, PROMPTS[:1], VOCABULARY, CHAIN, LENGTH
-        )
-        np.testing.assert_array_equal(alone.decoded.tokens[0], together.decoded.tokens[row])
-        assert alone.rounds[0] == together.rounds[row]
+        how = Stretches(DenoisingSettings(VOCABULARY, MASKS), LENGTH, SIZE, mended=False)
+        own = draws_of(KEYS.keys[row : row + 1])
+        alone, _ = denoise_by_stretches(denoiser, one, PROMPTS[:1], own, how, draft[row : row + 1])
+        np.testing.assert_array_equal(alone.tokens[0], together[0].tokens[row])
+        assert alone.steps[0] == together[0].steps[row]
 
 
-def test_a_denoiser_of_another_whisper_is_refused(
-    tiny_whisper: Whisper, shortlist: Shortlist
-) -> None:
-    other = Denoiser(replace(SCRATCH, audio_width=48), rngs=nnx.Rngs(0))
+def test_a_denoiser_of_another_whisper_is_refused(tiny_whisper: Whisper) -> None:
+    other = DenoiserConfig.of_whisper(replace(TINY, width=48), rank=4)
     with pytest.raises(WhisfusionError, match="made for another Whisper"):
-        drafter_of(other, shortlist, tiny_whisper.decoder, ())
+        on_decoder(Denoiser(other, rngs=nnx.Rngs(0)), tiny_whisper.decoder)

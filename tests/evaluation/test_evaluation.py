@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.support import manifest
+from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.evaluation.error_rates import (
     NONE,
@@ -15,7 +16,6 @@ from whisfusion_jax.evaluation.error_rates import (
     character_errors,
     word_errors,
 )
-from whisfusion_jax.evaluation.manifest import Utterance, read_manifest
 from whisfusion_jax.evaluation.report import make_report
 from whisfusion_jax.transcription.transcript import Transcript
 

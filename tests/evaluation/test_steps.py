@@ -3,8 +3,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from whisfusion_jax.data.manifest import Utterance
 from whisfusion_jax.decoding.unmasking import UnmaskingRule
-from whisfusion_jax.evaluation.manifest import Utterance
 from whisfusion_jax.evaluation.report import Report, make_report
 from whisfusion_jax.evaluation.steps import CURVE, draw_curve, measure_curve, print_curve
 from whisfusion_jax.transcription.transcript import Segment, Transcript

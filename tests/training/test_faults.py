@@ -21,6 +21,7 @@ from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import PhaseConfig, TrainConfig
 from whisfusion_jax.data.encoded import encode_examples
 from whisfusion_jax.errors import AudioError, WhisfusionError
+from whisfusion_jax.evaluation.dev import dev_score
 from whisfusion_jax.training.checkpoints import checkpoints_of
 from whisfusion_jax.training.loop import train
 from whisfusion_jax.training.setup import training_source
@@ -44,7 +45,7 @@ def run(config: TrainConfig) -> list[str]:
     """Train; what is said of it."""
     with Progress(disable=True) as progress:
         progress.console.record = True
-        train(config, progress)
+        train(config, progress, dev_score(config.dev))
         return progress.console.export_text().splitlines()
 
 

@@ -20,6 +20,7 @@ from whisfusion_jax.decoding.unmasking import (
     UnmaskingRule,
 )
 from whisfusion_jax.errors import BundleError, WhisfusionError
+from whisfusion_jax.evaluation.dev import dev_score
 from whisfusion_jax.training.export import export_bundle
 from whisfusion_jax.training.loop import Trained, train
 
@@ -31,7 +32,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 
 def run(config: TrainConfig) -> Trained:
     with Progress(disable=True) as progress:
-        return train(config, progress)
+        return train(config, progress, dev_score(config.dev))
 
 
 def logged(work: Path, name: str) -> dict[int, float]:
@@ -48,7 +49,7 @@ def trained(config: TrainConfig) -> Trained:
 @pytest.fixture(scope="module")
 def exported(trained: Trained, config: TrainConfig) -> Bundle:
     return export_bundle(
-        trained.bundle, trained.denoiser, trained.config, trained.shortlist, config.work / "bundle"
+        trained.bundle, trained.model, trained.config, trained.shortlist, config.work / "bundle"
     )
 
 

@@ -10,8 +10,8 @@ from tests.support import manifest, random_bundle, speechlike
 from tests.training.tiny import write_wave
 from whisfusion_jax import Transcriber
 from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.evaluation.manifest import Utterance, read_manifest
 from whisfusion_jax.transcription.archive import Archive, transcribe_archive
 
 CLIPS = 7

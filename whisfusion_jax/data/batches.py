@@ -8,6 +8,8 @@ import grain
 import jax
 import numpy as np
 
+from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.data.encoded import TOP, Examples
 from whisfusion_jax.decoding.canvas import CANVASES, canvas_for
 from whisfusion_jax.diffusion.objective import Targets
@@ -26,6 +28,12 @@ class Batch:
     prompt: jax.Array | np.ndarray
     """[batch, p] int32: start, language and task tokens, as the denoiser counts."""
     targets: Targets
+
+    @property
+    def frames(self) -> int:
+        """Of the encoder, in each audio."""
+        length = self.audio.shape[1]
+        return length if self.audio.ndim == 3 else length * FRAMES_PER_SECOND // SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,8 @@ class Plan:
     """What this process reads of every batch."""
     parts: int = 1
     """In which a batch is read (gradient accumulation)."""
+    tight: bool = True
+    """Whether canvases are as short as their audios, not as the buckets."""
 
     def __len__(self) -> int:
         return self.steps
@@ -65,9 +75,14 @@ class Plan:
         for number in range(len(encoded)):
             length = int(encoded.lengths[number])
             if length <= CANVASES[-1]:
-                canvas = canvas_for(float(encoded.seconds[number]), length)
+                canvas = self.canvas(number)
                 groups[int(encoded.bucket[number]), canvas].append(number)
         return {key: np.array(numbers) for key, numbers in sorted(groups.items())}
+
+    def canvas(self, number: int) -> int:
+        """An example's canvas length."""
+        seconds = self.encoded.seconds if self.tight else self.encoded.bucket
+        return canvas_for(float(seconds[number]), int(self.encoded.lengths[number]))
 
     def audios(self, canvas: int) -> int:
         """In a batch of this canvas length, so that all devices have as many in each part."""
@@ -97,12 +112,11 @@ def _epoch(plan: Plan, epoch: int) -> list[np.ndarray]:
     return plan.epoch(epoch)
 
 
-def load_batch(numbers: np.ndarray, encoded: Examples, shortlist: Shortlist) -> Batch:
+def load_batch(numbers: np.ndarray, plan: Plan, shortlist: Shortlist) -> Batch:
     """Read a batch, in the denoiser's tokens."""
+    encoded = plan.encoded
     audio = encoded.audio(numbers)
-    canvas = max(
-        canvas_for(float(encoded.seconds[n]), int(encoded.lengths[n])) for n in numbers.tolist()
-    )
+    canvas = max(map(plan.canvas, numbers.tolist()))
     tokens = np.full((len(numbers), canvas), shortlist.end, np.int32)
     taught = np.zeros((len(numbers), canvas, TOP), np.int32)
     probs = np.zeros((len(numbers), canvas, TOP), np.float32)
@@ -127,6 +141,6 @@ def batches(plan: Plan, shortlist: Shortlist) -> grain.IterDataset:
     """The pipeline: batches in the plan's order, read ahead by threads; its state can be saved."""
     return (
         grain.MapDataset.source(plan)
-        .map(lambda numbers: load_batch(numbers, plan.encoded, shortlist))
+        .map(lambda numbers: load_batch(numbers, plan, shortlist))
         .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
     )

@@ -2,16 +2,16 @@
 
 index.npz      each example's bucket, row, length, prompt and tokens, and Whisper's probabilities
 06.states ...  float16 [rows, frames, width], one file a bucket, named by its seconds
+
+While they are being written, `data/journal.py` keeps account of them.
 """
 
-import os
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,12 @@ from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND, WhisperConfig
-from whisfusion_jax.data.index import Indexed, index_of
+from whisfusion_jax.data.index import Indexed, other_data
+from whisfusion_jax.data.journal import Journal
 from whisfusion_jax.data.sources import Source
-from whisfusion_jax.decoding.autoregressive import Vocabulary
+from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.greedy import decode_greedily
+from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.encoder import AudioStates, Encoder
@@ -73,7 +75,11 @@ class Examples(Protocol):
 
 
 class Encoded(Indexed):
-    """Examples whose states lie on disk."""
+    """Examples whose states lie on disk.
+
+    Attributes:
+        examples: of the source, those that were left out among them.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         """Open what `encode_examples` wrote.
@@ -88,6 +94,7 @@ class Encoded(Indexed):
         except OSError:
             raise WhisfusionError(f"{folder}: no encoded examples") from None
         super().__init__(arrays)
+        self.examples = int(arrays["examples"])
         self._row, self._width = arrays["row"], int(arrays["width"])
         self._teacher = arrays["teacher_tokens"], arrays["teacher_probs"]
 
@@ -114,32 +121,36 @@ def encode_examples(
     source: Source,
     bundle: Bundle,
     folder: str | Path,
-    track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
+    track: Callable[[Sequence[int]], Iterable[int]] = lambda numbers: numbers,
     heard: bool = False,
+    teach: bool = True,
 ) -> Encoded:
-    """Run the frozen encoder over a source, once; the folder appears whole or not at all.
-
-    Whisper's decoder runs too, over the text, for the probabilities that can teach.
+    """Run the frozen encoder over a source, once; goes on where it was killed.
 
     Args:
         source: of examples up to 30 s.
         bundle: a Whisper's, with a padding memory.
-        folder: to be made.
+        folder: to be made; what is finished there stays.
         track: wraps the numbers of the examples, for progress.
-        heard: keep the text that Whisper writes instead of the source's.
+        heard: keep the text that Whisper writes instead of the source's; examples of which it finds
+            no end are left out.
+        teach: keep what Whisper's decoder says of each text too.
+
+    Raises:
+        WhisfusionError: nothing can be written, or what is there is of other data.
     """
     folder = Path(folder)
-    aside = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     try:
-        _Writer(bundle, aside, heard).write(source, track)
-        aside.rename(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "index.npz").is_file():
+            journal = Journal(folder, len(source), bundle.config.model.width)
+            _Writer(bundle, journal, heard, teach).write(source, track)
     except OSError as error:
         raise WhisfusionError(f"{folder}: can't be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return Encoded(folder)
+    encoded = Encoded(folder)
+    if encoded.examples != len(source):
+        raise other_data(folder)
+    return encoded
 
 
 @dataclass(frozen=True)
@@ -172,8 +183,8 @@ def read_row(source: Source, number: int, tokenizer: WhisperTokenizer, model: Wh
 class _Writer:
     """Gathers examples by bucket, and writes what is known of each."""
 
-    def __init__(self, bundle: Bundle, folder: Path, heard: bool) -> None:
-        self._heard = heard
+    def __init__(self, bundle: Bundle, journal: Journal, heard: bool, teach: bool) -> None:
+        self._heard, self._teach = heard, teach
         self._whisper, self._memory = bundle.load_whisper(), bundle.load_memory()
         if self._memory is None:
             raise WhisfusionError(f"{bundle.path}: has no padding memory (see `whisfusion memory`)")
@@ -181,71 +192,78 @@ class _Writer:
         self._vocabulary = Vocabulary(
             bundle.config.rules, self._tokenizer.end, self._tokenizer.no_speech
         )
-        self._folder = folder
-        self._rows: dict[int, int] = defaultdict(int)
-        self._known: dict[int, dict[str, Any]] = {}
-        self._unreadable: list[str] = []
+        self._journal = journal
 
-    def write(self, source: Source, track: Callable[[Iterable[int]], Iterable[int]]) -> None:
+    def write(self, source: Source, track: Callable[[Sequence[int]], Iterable[int]]) -> None:
         waiting: dict[tuple[int, int], list[Row]] = defaultdict(list)
-        for number in track(range(len(source))):
+        for number in track(self._journal.missing()):
             try:
                 row = read_row(source, number, self._tokenizer, self._model)
             except AudioError as error:
-                self._unreadable.append(str(error))
+                self._journal.leave_out(number, str(error))
                 continue
-            key = bucket_for(len(row.samples)), -(-len(row.tokens) // 32)
+            key = bucket_for(len(row.samples)), 0 if self._heard else -(-len(row.tokens) // 32)
             waiting[key].append(row)
             if len(waiting[key]) == _ROWS:
                 self._encode(key[0], waiting.pop(key))
         for key, rows in waiting.items():
             self._encode(key[0], rows)
-        self._write_index()
+        self._journal.finish()
 
     def _encode(self, bucket: int, rows: list[Row]) -> None:
         filled = rows + rows[-1:] * (_ROWS - len(rows))
         samples = np.stack([pad_to(row.samples, bucket) for row in filled])
         prompt = np.array([row.prompt for row in filled], np.int32)
         memory = self._memory if bucket < WINDOW_SECONDS else None
-        decoder, end = self._whisper.decoder, self._tokenizer.end
         audio = encode(self._whisper.encoder, memory, samples)
         if self._heard:
-            written = decode_greedily(decoder, audio, prompt, self._vocabulary)
-            filled = [
-                replace(row, tokens=[*own[: own.index(end)], end] if end in own else [*own, end])
-                for row, own in zip(filled, np.asarray(written.tokens).tolist(), strict=True)
-            ]
-        longest = max(len(row.tokens) for row in filled)
-        tokens = np.full((_ROWS, -(-longest // 32) * 32), end, np.int32)
-        for at, row in enumerate(filled):
-            tokens[at, : len(row.tokens)] = row.tokens
-        states, taught, probs = jax.device_get(
-            (audio.states, *_teach(decoder, audio, prompt, tokens))
-        )
-        frames = bucket * FRAMES_PER_SECOND
-        with (self._folder / f"{bucket:02}.states").open("ab") as file:
-            file.write(states[: len(rows), :frames].astype(np.float16).tobytes())
-        for at, row in enumerate(filled[: len(rows)]):
-            self._known[row.number] = {
+            filled = self._hear(audio, prompt, filled, canvas_for(bucket))
+        taught, probs = self._taught(audio, prompt, filled)
+        states = np.asarray(audio.states[:, : bucket * FRAMES_PER_SECOND], np.float16)
+        whole = [at for at, row in enumerate(filled[: len(rows)]) if row.tokens]
+        for row in filled[: len(rows)]:
+            if not row.tokens:
+                self._journal.leave_out(row.number, f"example {row.number}: Whisper finds no end")
+        if not whole:
+            return
+        known = [
+            {
+                "number": filled[at].number,
                 "bucket": bucket,
-                "row": self._rows[bucket] + at,
-                "seconds": len(row.samples) / SAMPLE_RATE,
-                "prompt": row.prompt,
-                "tokens": row.tokens,
-                "teacher_tokens": taught[at, : len(row.tokens)],
-                "teacher_probs": probs[at, : len(row.tokens)].astype(np.float16),
+                "seconds": len(filled[at].samples) / SAMPLE_RATE,
+                "prompt": filled[at].prompt,
+                "tokens": filled[at].tokens,
+                "teacher_tokens": taught[at, : len(filled[at].tokens)],
+                "teacher_probs": probs[at, : len(filled[at].tokens)],
             }
-        self._rows[bucket] += len(rows)
+            for at in whole
+        ]
+        self._journal.add(bucket, states[whole], known)
 
-    def _write_index(self) -> None:
-        known = [self._known[number] for number in sorted(self._known)]
-        if not known:
-            raise WhisfusionError("there is no example that can be read")
-        index = index_of(known, self._unreadable)
-        index["row"] = np.array([each["row"] for each in known], np.int64)
-        for name in ("teacher_tokens", "teacher_probs"):
-            index[name] = np.concatenate([each[name] for each in known])
-        np.savez(self._folder / "index.npz", width=self._model.width, **index)
+    def _hear(
+        self, audio: AudioStates, prompt: np.ndarray, rows: list[Row], most: int
+    ) -> list[Row]:
+        """The rows with Whisper's own texts; without any where there is no end."""
+        end = self._tokenizer.end
+        written = decode_greedily(self._whisper.decoder, audio, prompt, self._vocabulary, most)
+        return [
+            replace(row, tokens=own[: own.index(end) + 1] if end in own else [])
+            for row, own in zip(rows, np.asarray(written.tokens).tolist(), strict=True)
+        ]
+
+    def _taught(
+        self, audio: AudioStates, prompt: np.ndarray, rows: list[Row]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the decoder says of each row's text: [rows, length, TOP] of each."""
+        longest = -(-max(len(row.tokens) for row in rows) // 32) * 32
+        if not self._teach:
+            shape = (len(rows), longest, TOP)
+            return np.zeros(shape, np.int32), np.zeros(shape, np.float16)
+        tokens = np.full((len(rows), longest), self._tokenizer.end, np.int32)
+        for at, row in enumerate(rows):
+            tokens[at, : len(row.tokens)] = row.tokens
+        taught, probs = _teach(self._whisper.decoder, audio, prompt, tokens)
+        return np.asarray(taught), np.asarray(probs, np.float16)
 
 
 @jax.jit

@@ -1,6 +1,7 @@
 """What is known of examples before they are read for training: sizes, prompts, texts."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from whisfusion_jax.errors import WhisfusionError
 
 Columns = Mapping[str, np.ndarray]
 """An array for each thing that is known; texts stand one behind the other in it."""
+
+BY_TOKEN = ("tokens", "teacher_tokens", "teacher_probs")
+"""Columns that have an entry a token, not an example."""
 
 
 class Indexed:
@@ -65,3 +69,26 @@ def joined(parts: Sequence[Columns]) -> dict[str, Any]:
         return np.concatenate(filled) if filled else parts[0][name]
 
     return {name: column(name) for name in parts[0]}
+
+
+def in_order(index: Columns, first: np.ndarray) -> dict[str, Any]:
+    """Columns with the examples in another order.
+
+    Args:
+        first: [examples] numbers of the examples, in the order wanted.
+    """
+    ends = np.cumsum(index["lengths"])
+    spans = [
+        np.arange(end - length, end) for end, length in zip(ends, index["lengths"], strict=True)
+    ]
+    flat = np.concatenate([spans[number] for number in first])
+    return {
+        name: column[flat if name in BY_TOKEN else first]
+        for name, column in index.items()
+        for name, column in index.items()
+    }
+
+
+def other_data(path: Path) -> WhisfusionError:
+    """What to say if an index has not the examples of the run."""
+    return WhisfusionError(f"{path}: is of other data; remove it, or use another --work")

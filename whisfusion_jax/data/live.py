@@ -13,7 +13,7 @@ from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.data.encoded import TOP, Row, read_row
-from whisfusion_jax.data.index import Columns, Indexed, index_of, joined
+from whisfusion_jax.data.index import Columns, Indexed, index_of, joined, other_data
 from whisfusion_jax.data.sources import Source
 from whisfusion_jax.errors import AudioError, WhisfusionError
 
@@ -51,7 +51,7 @@ class Live(Indexed):
         self._path = path
         index = _load(path)
         if int(index["examples"].sum()) != len(source):
-            raise self._of_other_data()
+            raise other_data(path)
         super().__init__(index)
         self._number = index["number"]
         self._lost: set[int] = set()
@@ -73,11 +73,8 @@ class Live(Indexed):
             self._lost.add(number)
             return np.zeros(0, np.float32)
         if row.tokens != super().tokens(number).tolist():
-            raise self._of_other_data()
+            raise other_data(self._path)
         return row.samples
-
-    def _of_other_data(self) -> WhisfusionError:
-        return WhisfusionError(f"{self._path}: is of other data; remove it, or use another --work")
 
     def tokens(self, number: int) -> np.ndarray:
         tokens = super().tokens(number)

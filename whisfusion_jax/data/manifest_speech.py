@@ -9,8 +9,8 @@ import tensorflow_datasets as tfds
 
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.data.features import speech_features, to_int16
+from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.errors import AudioError
-from whisfusion_jax.evaluation.manifest import Utterance, read_manifest
 
 
 @dataclass(kw_only=True)

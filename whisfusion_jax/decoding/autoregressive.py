@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from whisfusion_jax.config import TokenRules
+from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 
 
@@ -25,25 +24,6 @@ class Decoded:
     """[batch] float32: probability of the no-speech token right after the start token."""
     steps: jax.Array
     """int32: passes of the decoder after the prompt."""
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What decoding must know of the tokens; static, so part of a compiled program's key."""
-
-    rules: TokenRules
-    end: int
-    no_speech: int
-    languages: tuple[int, ...] = ()
-    """Of the language tokens; none for English-only models."""
-
-    def allowed(self, logits: jax.Array, first: bool) -> jax.Array:
-        """Logits [..., vocabulary] with the suppressed tokens at minus infinity."""
-        banned = np.zeros(logits.shape[-1], bool)
-        banned[list(self.rules.suppress)] = True
-        if first:
-            banned[list(self.rules.suppress_first)] = True
-        return jnp.where(banned, -jnp.inf, logits)
 
 
 @dataclass(frozen=True)
@@ -73,19 +53,9 @@ def read_prompt(
     cache = decoder.empty_cache(batch, length)
     hidden, cache = decoder(prompt[:, :1], cache, 0, cross)
     logits = decoder.logits(hidden[:, 0])
-    no_speech = jax.nn.softmax(logits)[:, vocabulary.no_speech]
-    language = jnp.full(batch, -1, jnp.int32)
-    if vocabulary.languages:
-        languages = jnp.array(vocabulary.languages, jnp.int32)
-        heard = languages[logits[:, languages].argmax(-1)]
-        language = jnp.where(prompt[:, 1] < 0, heard, prompt[:, 1])
-        prompt = prompt.at[:, 1].set(language)
+    no_speech = vocabulary.share_of_no_speech(logits)
+    prompt = vocabulary.with_language(prompt, logits)
+    language = prompt[:, 1] if vocabulary.languages else jnp.full(batch, -1, jnp.int32)
     hidden, cache = decoder(prompt[:, 1:], cache, 1, cross)
     first = vocabulary.allowed(decoder.logits(hidden[:, -1]), first=True)
     return Start(first, cache, prompt, language, no_speech)
-
-
-def likeliest(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """[..., vocabulary] to the arg-max [...] int32 and its log-probability [...]."""
-    token = logits.argmax(-1).astype(jnp.int32)
-    return token, logits.max(-1) - jax.nn.logsumexp(logits, axis=-1)

@@ -6,14 +6,15 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule, Written
+from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.decoder import CrossCache
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.models.output import arg_max
 
 FREE = -1
 """In a row of given tokens: the model writes this one."""
@@ -23,10 +24,7 @@ FREE = -1
 class DenoisingSettings:
     """What a compiled loop depends on beside shapes."""
 
-    end: int
-    """The end token, which fills the canvas behind the text."""
-    suppress: tuple[int, ...] = ()
-    """Tokens that are never written."""
+    vocabulary: Vocabulary
     rule: UnmaskingRule = field(default_factory=PositionBiased)
     candidates: int = 1
     """Canvases for each utterance (Parallel Diffusion Decoding)."""
@@ -123,7 +121,7 @@ def denoise(
 
     whole = jnp.broadcast_to(given[:, None], free.shape)
     empty = Denoised(
-        tokens=jnp.where(free, settings.end, whole),
+        tokens=jnp.where(free, settings.vocabulary.end, whole),
         confidence=jnp.where(free, 0.0, 1.0),
         fixed_at=jnp.zeros(free.shape, jnp.int32),
         steps=jnp.zeros(free.shape[:2], jnp.int32),
@@ -155,13 +153,14 @@ def _denoise_step(
         alike: all candidates are still the same, so one pass serves them all.
     """
     prompt, cross, free, own = rows
-    before = state.written
+    before, n = state.written, free.shape[-1]
     canvas = jnp.where(state.masked, denoiser.mask_token, before.tokens)
-    logits = denoiser.logits(denoiser(prompt, canvas[:, :1] if alike else canvas, cross))
+    hidden = denoiser(prompt, canvas[:, :1] if alike else canvas, cross)
+    logits = settings.vocabulary.allowed(denoiser.logits(hidden), first=jnp.arange(n) == 0)
     sampling, ruling = own.of_step(state.step)
-    token, confidence, entropy = predict(logits, sampling, settings)
+    token = predict(logits, sampling, settings)
 
-    fresh, index = state.masked, jnp.arange(free.shape[-1])
+    fresh, index = state.masked, jnp.arange(n)
     # A row that is done looks at nothing again, however long its neighbours take.
     frontier = jnp.where(state.masked.any(-1), first_true(state.masked), state.frontier)
     revises = settings.rule.revise > 0 and denoiser.warm and not alike
@@ -170,15 +169,15 @@ def _denoise_step(
         doubted = first_true(ahead & doubts(logits, before.tokens, settings))[..., None]
         fresh = fresh | (index == doubted)
     tokens = jnp.where(fresh, token, before.tokens)
-    confidence = jnp.where(fresh, confidence, before.confidence)
-    ends = tokens == settings.end
+    confidence = jnp.where(fresh, probability(logits, token), before.confidence)
+    ends = tokens == settings.vocabulary.end
     flat = partial(jnp.reshape, shape=(-1, tokens.shape[-1]))
     written = Written(
         free=flat(free),
         masked=flat(state.masked),
         live=flat(jnp.cumsum(ends, -1) - ends == 0),
         confidence=flat(confidence),
-        entropy=flat(entropy),
+        entropy=flat(jnp.broadcast_to(entropy(logits), token.shape)),
         keys=ruling.keys.ravel(),
     )
     masked = settings.rule.remask(state.step, written).reshape(tokens.shape)
@@ -192,7 +191,7 @@ def _denoise_step(
         masked=masked & ~behind,
         frontier=frontier,
         written=Denoised(
-            tokens=jnp.where(behind & masked, settings.end, tokens),
+            tokens=jnp.where(behind & masked, settings.vocabulary.end, tokens),
             confidence=confidence,
             fixed_at=jnp.where(fresh, state.step + 1, before.fixed_at),
             steps=before.steps + state.masked.any(-1),
@@ -207,9 +206,12 @@ def doubts(logits: jax.Array, tokens: jax.Array, settings: DenoisingSettings) ->
         logits: [..., n, vocabulary].
         tokens: [..., n].
     """
-    best = allowed(logits, settings).max(-1)
-    own = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-    return own - best < math.log(settings.rule.revise)
+    revise = settings.rule.revise
+    if not revise:
+        return jnp.zeros(tokens.shape, bool)
+    if revise == 1:
+        return tokens != arg_max(logits)
+    return _at(logits, tokens) - logits.max(-1) < math.log(revise)
 
 
 def first_true(each: jax.Array) -> jax.Array:
@@ -217,29 +219,17 @@ def first_true(each: jax.Array) -> jax.Array:
     return jnp.where(each.any(-1), each.argmax(-1), each.shape[-1])
 
 
-def allowed(logits: jax.Array, settings: DenoisingSettings) -> jax.Array:
-    """Logits [..., vocabulary] with those that are never written at minus infinity."""
-    banned = np.zeros(logits.shape[-1], bool)
-    banned[list(settings.suppress)] = True
-    return jnp.where(banned, -jnp.inf, logits)
-
-
-def predict(
-    logits: jax.Array, own: Draws, settings: DenoisingSettings
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Tokens, their probabilities, and the distributions' entropies in nats.
+def predict(logits: jax.Array, own: Draws, settings: DenoisingSettings) -> jax.Array:
+    """The tokens to write: the likeliest, or drawn.
 
     Args:
         logits: [batch, 1 or candidates, n, vocabulary] float32.
         own: [batch, candidates].
 
     Returns:
-        each [batch, candidates, n].
+        [batch, candidates, n] int32.
     """
-    logits = allowed(logits, settings)
-    logprobs = jax.nn.log_softmax(logits)
-    entropy = -jnp.where(logprobs > -jnp.inf, jnp.exp(logprobs) * logprobs, 0.0).sum(-1)
-    token = logits.argmax(-1)
+    token = arg_max(logits)
     if settings.temperature:
 
         def sample(key: jax.Array, row: jax.Array) -> jax.Array:
@@ -248,8 +238,20 @@ def predict(
         every = jnp.broadcast_to(logits, (*own.keys.shape, *logits.shape[2:]))
         sampled = jax.vmap(jax.vmap(sample))(own.keys, every)
         token = jnp.where(own.number[..., None] == 0, token, sampled)
-    shape = (*own.keys.shape, logits.shape[2])
-    token = jnp.broadcast_to(token, shape).astype(jnp.int32)
-    logprobs = jnp.broadcast_to(logprobs, (*shape, logprobs.shape[-1]))
-    confidence = jnp.exp(jnp.take_along_axis(logprobs, token[..., None], axis=-1)[..., 0])
-    return token, confidence, jnp.broadcast_to(entropy, shape)
+    return jnp.broadcast_to(token, (*own.keys.shape, logits.shape[2])).astype(jnp.int32)
+
+
+def probability(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Of some tokens, [..., n], by logits [..., n, vocabulary] (of all candidates, perhaps)."""
+    every = jnp.broadcast_to(logits, (*tokens.shape, logits.shape[-1]))
+    return jnp.exp(_at(every, tokens) - jax.nn.logsumexp(logits, axis=-1))
+
+
+def entropy(logits: jax.Array) -> jax.Array:
+    """In nats: [..., vocabulary] to [...]."""
+    logprobs = jax.nn.log_softmax(logits)
+    return -jnp.where(logprobs > -jnp.inf, jnp.exp(logprobs) * logprobs, 0.0).sum(-1)
+
+
+def _at(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]

@@ -6,8 +6,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary, likeliest, read_prompt
+from whisfusion_jax.decoding.autoregressive import Decoded, read_prompt
 from whisfusion_jax.decoding.leaving import while_any
+from whisfusion_jax.decoding.vocabulary import Vocabulary, likeliest
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
 from whisfusion_jax.models.encoder import AudioStates
 

@@ -1,28 +1,37 @@
-"""Masked-diffusion decoding a stretch at a time: what stands before is read from a cache.
+"""Masked-diffusion decoding a stretch at a time: the pass that writes on verifies what was written.
 
-For rules that keep what they wrote, nearly left to right, a whole canvas is wasteful: what is known
-up to the first mask no longer changes, once it has been looked at again, and what is far behind it
-is not yet sure. So each step asks for a stretch that moves along. On a warm denoiser that is the
-same as the whole canvas with the far positions left masked (`Denoiser.stretch`), at a fraction of
-the cost.
+A stretch begins at the last token that stands. Behind it are tokens that were written ahead, by
+masks or by a draft of the whole text, and then masks. One pass says what Whisper itself, which
+looks back only, writes behind each token: those ahead stand as far as it agrees (how far it must is
+the rule's `revise`), and so does its own token at the first mask or disagreement. If it agrees to
+all, the rule writes ahead what the masks say. What stands is read from a cache ever after.
+
+At `revise` 1, without adapters where Whisper reads, the text is Whisper's greedy one, token by
+token: *exact* decoding. So draft and verification are one pass (in speculative decoding, arXiv
+2211.17192, and its kin, Medusa and EAGLE among them, the drafts cost passes or heads of their own).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from whisfusion_jax.decoding import drafts
 from whisfusion_jax.decoding.denoising import (
     Denoised,
     DenoisingSettings,
     Draws,
     doubts,
+    entropy,
     first_true,
     predict,
+    probability,
 )
 from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.unmasking import Written
+from whisfusion_jax.decoding.vocabulary import Vocabulary
+from whisfusion_jax.models.ctc import UNKNOWN
 from whisfusion_jax.models.decoder import Cache, CrossCache
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioStates
@@ -33,142 +42,301 @@ from whisfusion_jax.models.encoder import AudioStates
 class _State:
     step: jax.Array
     masked: jax.Array
-    """[batch, candidates, positions], as all of `written`: prompt, canvas, and a stretch more."""
+    """[rows, positions], as all of `written`: prompt, canvas, and a stretch more."""
     written: Denoised
     start: jax.Array
-    """[batch, candidates]: where the next stretch begins."""
+    """[rows]: the last position that stands, where the next stretch begins."""
+    done: jax.Array
+    """[rows]: the text has ended."""
+    distances: jax.Array | None
+    """[rows, draft + 1]: of the text that stands to the draft (`decoding/drafts.py`)."""
     cache: Cache
 
 
-@partial(jax.jit, static_argnames=("length", "stretch", "settings"))
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Rows:
+    """What steps read and don't change."""
+
+    cross: CrossCache
+    draft: jax.Array | None
+    """[rows, draft] int32."""
+    own: Draws
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Prompted:
+    """What the prompt's pass says."""
+
+    prompt: jax.Array
+    """[batch, p] int32, with the language that was heard."""
+    no_speech: jax.Array
+    """[batch] float32: the no-speech token's probability; NaN where it isn't asked."""
+    cache: Cache
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """Shapes and settings; a compiled program's key."""
+
+    settings: DenoisingSettings
+    length: int
+    """Of the canvases."""
+    size: int
+    """Positions that a step reads."""
+    mended: bool = True
+    """Whether the text's first token is named by the prompt's end with its adapters; else Whisper
+    names it."""
+
+
+@partial(jax.jit, static_argnames="how")
 def denoise_by_stretches(
     denoiser: Denoiser,
     audio: AudioStates,
     prompt: jax.Array,
     draws: Draws,
-    length: int,
-    stretch: int,
-    settings: DenoisingSettings,
-) -> Denoised:
+    how: Stretches,
+    draft: jax.Array | None = None,
+) -> tuple[Denoised, Prompted]:
     """Fill a canvas for every utterance, by a rule that stops early.
 
     Args:
         denoiser: of the warm kind.
         audio: [batch, positions, width].
-        prompt: [batch, p] int32.
+        prompt: [batch, p] int32, as `read_prompt` takes it.
         draws: [batch], each utterance's own.
-        length: of the canvases, n.
-        stretch: positions that a step reads, more than the prompt's; what the rule sees.
+        draft: [batch, n] int32, see `decoding/drafts.py`; None is without.
     """
     batch, first = prompt.shape
-    rows = (batch, settings.candidates)
+    settings, vocabulary = how.settings, how.settings.vocabulary
+    rows, end = batch * settings.candidates, first + how.length
+    positions = end + how.size
     cross = denoiser.cross_cache(audio)
-    positions = first + length + stretch
-    filled = jnp.full((*rows, positions), settings.end).at[..., :first].set(prompt[:, None])
+    prompted = _read_prompt(denoiser, cross, prompt, positions, settings.vocabulary)
+    spread = partial(jnp.repeat, repeats=settings.candidates, axis=0)
+    # Candidates that are to differ have no use for what all would draft.
+    draft = None if settings.candidates > 1 else draft
+    tokens = jnp.full((rows, positions), vocabulary.end)
+    tokens = tokens.at[:, :first].set(spread(prompted.prompt))
     where = jnp.arange(positions)
-    inside = jnp.broadcast_to((where >= first) & (where < first + length), filled.shape)
-    start = _State(
+    masked = jnp.broadcast_to(where >= first, tokens.shape)
+    begun = _State(
         step=jnp.int32(0),
-        masked=inside,
+        masked=masked,
         written=Denoised(
-            tokens=filled,
-            confidence=jnp.where(inside, 0.0, 1.0),
-            fixed_at=jnp.zeros(filled.shape, jnp.int32),
+            tokens=tokens,
+            confidence=jnp.where(masked, 0.0, 1.0),
+            fixed_at=jnp.zeros(tokens.shape, jnp.int32),
             steps=jnp.zeros(rows, jnp.int32),
         ),
-        start=jnp.zeros(rows, jnp.int32),
-        cache=denoiser.empty_cache(batch * settings.candidates, positions),
+        start=jnp.full(rows, first - 1),
+        done=jnp.zeros(rows, bool),
+        distances=None if draft is None else drafts.start(draft),
+        cache=jax.tree.map(spread, prompted.cache),
     )
     own = draws.of_candidates(settings.candidates)
-    step = partial(_step, denoiser, first, stretch, settings)
+    if how.mended:
+        begun = _named(denoiser, cross, prompted, own, settings, begun)
+    step = partial(_step, denoiser, first, how)
 
     def live(state: _State) -> jax.Array:
-        return state.masked.any((1, 2)) & (state.step < settings.rule.steps)
+        return ~state.done.reshape(-1, settings.candidates).all(1)
 
-    written = while_any(live, step, (cross, inside, own), start).written
-    canvas = partial(jax.lax.slice_in_dim, start_index=first, limit_index=first + length, axis=2)
-    return Denoised(
-        canvas(written.tokens), canvas(written.confidence), canvas(written.fixed_at), written.steps
+    last = while_any(live, step, _Rows(cross, draft, own), _drafted(begun, draft, how))
+    standing = jnp.where(where <= last.start[:, None], last.written.tokens, vocabulary.end)
+
+    def canvas(each: jax.Array) -> jax.Array:
+        return each[:, first:end].reshape(batch, settings.candidates, -1)
+
+    found = Denoised(
+        canvas(standing),
+        canvas(last.written.confidence),
+        canvas(last.written.fixed_at),
+        last.written.steps.reshape(batch, -1),
+    )
+    return found, prompted
+
+
+def _read_prompt(
+    denoiser: Denoiser,
+    cross: CrossCache,
+    prompt: jax.Array,
+    positions: int,
+    vocabulary: Vocabulary,
+) -> Prompted:
+    """Read all of the prompt but its last token, and name the language where it doesn't."""
+    batch, first = prompt.shape
+    cache = denoiser.empty_cache(batch, positions)
+
+    def read(begin: int, count: int, prompt: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+        tokens = jnp.pad(prompt, ((0, 0), (0, positions - first)))[:, None]
+        start = jnp.full((batch, 1), begin)
+        hidden, cache = denoiser.stretch(
+            tokens, start, count, first, positions, cross, cache, mended=False
+        )
+        return hidden[:, 0], cache
+
+    hidden, cache = read(0, 1, prompt, cache)
+    # Where nothing is asked of it the compiler leaves this product out.
+    logits = denoiser.logits(hidden[:, 0])
+    no_speech = vocabulary.share_of_no_speech(logits)
+    prompt = vocabulary.with_language(prompt, logits)
+    if first > 2:
+        _, cache = read(1, first - 2, prompt, cache)
+    return Prompted(prompt, no_speech, cache)
+
+
+def _named(
+    denoiser: Denoiser,
+    cross: CrossCache,
+    prompted: Prompted,
+    own: Draws,
+    settings: DenoisingSettings,
+    begun: _State,
+) -> _State:
+    """The text's first token, by the prompt's end with its adapters.
+
+    Nothing else sees these: the first stretch reads the prompt's end once more, as Whisper does.
+    """
+    batch, first = prompted.prompt.shape
+    vocabulary, written = settings.vocabulary, begun.written
+    behind = written.tokens.shape[1] - first
+    tokens = jnp.pad(prompted.prompt, ((0, 0), (0, behind)))[:, None]
+    start = jnp.full((batch, 1), first - 1)
+    hidden, _ = denoiser.stretch(
+        tokens, start, 1, first, first + 1, cross, prompted.cache, mended=True
+    )
+    logits = vocabulary.allowed(denoiser.logits(hidden), first=True)
+    token = predict(logits, own.of_step(jnp.int32(0))[0], settings)
+    sure = probability(logits, token).ravel()
+    token = token.ravel()
+    ends = token == vocabulary.end
+    return replace(
+        begun,
+        step=begun.step + 1,
+        masked=begun.masked.at[:, first].set(False),
+        written=Denoised(
+            tokens=written.tokens.at[:, first].set(token),
+            confidence=written.confidence.at[:, first].set(sure),
+            fixed_at=written.fixed_at.at[:, first].set(1),
+            steps=written.steps + 1,
+        ),
+        start=begun.start + ends,
+        done=begun.done | ends,
     )
 
 
-def _step(
-    denoiser: Denoiser,
-    prompt: int,
-    stretch: int,
-    settings: DenoisingSettings,
-    rows: tuple[CrossCache, jax.Array, Draws],
-    state: _State,
-) -> _State:
-    """One pass over each row's stretch and one unmasking.
+def _step(denoiser: Denoiser, prompt: int, how: Stretches, rows: _Rows, state: _State) -> _State:
+    """One pass over each row's stretch: verify, write on, write ahead.
 
     Args:
         prompt: positions of the prompt.
-        rows: the audio; [batch, candidates, positions], True on the canvas; draws, [batch,
-            candidates].
     """
-    cross, inside, own = rows
-    before, end = state.written, settings.end
-    tokens = jnp.where(state.masked, denoiser.mask_token, before.tokens)
-    behind_canvas = inside.shape[-1] - stretch
-    hidden, cache = denoiser.stretch(
-        tokens, state.start, stretch, prompt, behind_canvas, cross, state.cache
-    )
-    logits = denoiser.logits(hidden)
-    sampling, ruling = own.of_step(state.step)
-    token, confidence, entropy = predict(logits, sampling, settings)
+    settings, size, before = how.settings, how.size, state.written
+    candidates, total = settings.candidates, before.tokens.shape[-1]
+    end, limit = settings.vocabulary.end, total - size
 
+    def by_audio(each: jax.Array) -> jax.Array:
+        return each.reshape(-1, candidates, *each.shape[1:])
+
+    tokens = jnp.where(state.masked, denoiser.mask_token, before.tokens)
+    hidden, cache = denoiser.stretch(
+        by_audio(tokens), by_audio(state.start), size, prompt, limit, rows.cross, state.cache,
+        mended=False,
+    )  # fmt: skip
     # Output i is for the position at[i], one ahead.
-    at = state.start[..., None] + 1 + jnp.arange(stretch)
-    frontier = jnp.where(state.masked.any(-1), state.masked.argmax(-1), state.start + 1)
-    # The last one is behind the stretch, and unseen by the others: asked only if it must be.
-    seen = (jnp.arange(stretch) < stretch - 1) | (at == frontier[..., None])
-    asked = jnp.take_along_axis(state.masked, at, axis=-1) & seen
-    flat = partial(jnp.reshape, shape=(-1, stretch))
-    written = Written(
-        free=flat(jnp.ones_like(asked)),
-        masked=flat(asked),
-        live=flat(jnp.ones_like(asked)),
-        confidence=flat(confidence),
-        entropy=flat(entropy),
-        keys=ruling.keys.ravel(),
-    )
-    fixed = asked & ~settings.rule.remask(state.step, written).reshape(asked.shape)
-    revised = jnp.full(state.start.shape, inside.shape[-1])
-    if settings.rule.revise:
-        # What the last step wrote ahead of its first mask, now that all before it is known.
-        ahead = (jnp.arange(stretch) > 0) & (at < frontier[..., None])
-        tokens_there = jnp.take_along_axis(before.tokens, at, axis=-1)
-        doubted = first_true(ahead & doubts(logits, tokens_there, settings))
-        revised = jnp.where(doubted < stretch, state.start + 1 + doubted, revised)
-        alone = jnp.arange(stretch) == doubted[..., None]
-        fixed = jnp.where(doubted[..., None] < stretch, alone, fixed)
+    index = jnp.arange(size)
+    at = state.start[:, None] + 1 + index
+    sampling, ruling = rows.own.of_step(state.step)
+    logits = settings.vocabulary.allowed(denoiser.logits(hidden), first=by_audio(at == prompt))
+    token = predict(logits, sampling, settings).reshape(-1, size)
+    logits = logits.reshape(*token.shape, -1)
+
+    there = jnp.take_along_axis(before.tokens, at, axis=-1)
+    asked = jnp.take_along_axis(state.masked, at, axis=-1)
+    # What the prompt's adapters have named stands, whatever Whisper says.
+    doubted = doubts(logits, there, settings) & ~((at == prompt) & how.mended)
+    stop = first_true(asked | doubted)[:, None]
+    # Those ahead that stand, Whisper's own token behind them, and what masks say.
+    token = jnp.where(index < stop, there, token)
+    confidence = probability(logits, token)
+    ends = (token == end) & (index <= stop)
+    stands = (index <= stop) & (jnp.cumsum(ends, -1) - ends == 0)
+    stands &= (at < limit) & ~state.done[:, None]
+    count = stands.sum(-1)
+    done = state.done | (stands & ends).any(-1) | (state.start + count == limit - 1)
+
+    goes_on = jnp.take_along_axis(asked, stop, axis=-1) & ~done[:, None]
+    ahead = jnp.zeros_like(stands)
+    if settings.rule.ahead:
+        # The last output is for a position behind the stretch, which the others don't see.
+        may = asked & (index < size - 1) & goes_on
+        every = jnp.ones_like(stands)
+        written = Written(
+            free=every, masked=may, live=every, confidence=confidence,
+            entropy=entropy(logits), keys=ruling.keys.ravel(),
+        )  # fmt: skip
+        ahead = may & ~stands & ~settings.rule.remask(state.step, written)
 
     # From stretches to canvases.
-    where = jnp.arange(inside.shape[-1])
-    source = where - at[..., :1]
-    reached = (source >= 0) & (source < stretch)
-    source = jnp.clip(source, 0, stretch - 1)
-    fixed = jnp.take_along_axis(fixed, source, axis=-1) & reached
+    where = jnp.arange(total)
+    source = jnp.clip(where - at[:, :1], 0, size - 1)
+    reached = (where >= at[:, :1]) & (where < at[:, :1] + size)
 
-    def update(old: jax.Array, new: jax.Array) -> jax.Array:
-        return jnp.where(fixed, jnp.take_along_axis(new, source, axis=-1), old)
+    def spread(each: jax.Array) -> jax.Array:
+        return jnp.take_along_axis(each, source, axis=-1)
 
-    masked = (state.masked | (inside & (where > revised[..., None]))) & ~fixed
-    tokens = update(before.tokens, token)
-    # Behind an end token that stands, nothing is left to ask.
-    stands = (tokens == end) & inside & ~masked
-    behind = jnp.cumsum(stands, -1) - stands > 0
-    return _State(
+    stood, fresh = spread(stands) & reached, spread(stands | ahead) & reached
+    named = (where == prompt) & how.mended
+    start = state.start + count
+    # What was written ahead stays for now where all was agreed to, and there alone.
+    kept = ~state.masked & goes_on
+    distances = state.distances
+    if rows.draft is not None and distances is not None:
+        distances = drafts.follow(distances, rows.draft, token, count)
+    following = _State(
         step=state.step + 1,
-        masked=masked & ~behind,
+        masked=(where > start[:, None]) & ~(spread(ahead) & reached) & ~kept,
         written=Denoised(
-            tokens=jnp.where(behind & masked, end, tokens),
-            confidence=update(before.confidence, confidence),
-            fixed_at=jnp.where(fixed, state.step + 1, before.fixed_at),
-            steps=before.steps + state.masked.any(-1),
+            tokens=jnp.where(fresh, spread(token), before.tokens),
+            confidence=jnp.where(fresh & ~named, spread(confidence), before.confidence),
+            fixed_at=jnp.where(stood & ~named, state.step + 1, before.fixed_at),
+            steps=before.steps + ~state.done,
         ),
-        # What was known before the first mask has been read as known.
-        start=jnp.minimum(frontier, revised) - 1,
+        start=jnp.where(state.done, state.start, start),
+        done=done,
+        distances=distances,
         cache=cache,
+    )
+    return _drafted(following, rows.draft, how)
+
+
+def _drafted(state: _State, draft: jax.Array | None, how: Stretches) -> _State:
+    """The rest of the next stretch filled from the draft, as far as that goes."""
+    distances = state.distances
+    if draft is None or distances is None:
+        return state
+    size = how.size
+    at = state.start[:, None] + 1 + jnp.arange(size - 1)
+    asked = jnp.take_along_axis(state.masked, at, axis=-1)
+    tokens = jnp.take_along_axis(state.written.tokens, at, axis=-1)
+    first = first_true(asked)
+    # Behind what is written ahead, as if it stood.
+    following = drafts.rest(drafts.follow(distances, draft, tokens, first), draft, size - 1)
+    source = jnp.arange(size - 1) - first[:, None]
+    following = jnp.take_along_axis(following, jnp.maximum(source, 0), axis=-1)
+    refused = (source >= 0) & ((following == UNKNOWN) | ~asked)
+    filled = (source >= 0) & (jnp.cumsum(refused, -1) == 0)
+
+    def put(row: jax.Array, at: jax.Array, new: jax.Array) -> jax.Array:
+        return row.at[at].set(new, unique_indices=True)
+
+    return replace(
+        state,
+        masked=jax.vmap(put)(state.masked, at, asked & ~filled),
+        written=replace(
+            state.written,
+            tokens=jax.vmap(put)(state.written.tokens, at, jnp.where(filled, following, tokens)),
+        ),
     )

@@ -58,6 +58,10 @@ class UnmaskingRule(Protocol):
         probability once all before it is known.
         """
 
+    @property
+    def ahead(self) -> bool:
+        """Whether tokens are written ahead of the first mask."""
+
     stops_early: ClassVar[bool]
     """Whether canvases may be finished before the last step; then the rule itself never masks a
     kept token again."""
@@ -76,6 +80,7 @@ class TopN:
     bias: float = 0.0
     """By which a position's confidence falls with its number, as in PositionBiased."""
     stops_early: ClassVar[bool] = False
+    ahead: ClassVar[bool] = True
     revise: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
@@ -99,6 +104,7 @@ class Threshold:
     revise: float = REVISE
     steps: int = LONGEST
     stops_early: ClassVar[bool] = True
+    ahead: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -118,6 +124,7 @@ class RandomRemask:
     rates: tuple[float, ...] = (1.0, 0.9, 0.85, 0.8)
     """Mask rate before each step; the first masks everything."""
     stops_early: ClassVar[bool] = False
+    ahead: ClassVar[bool] = True
     revise: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
@@ -155,6 +162,10 @@ class PositionBiased:
     def __post_init__(self) -> None:
         _check_steps(self.steps)
         _check_share("revise", self.revise)
+
+    @property
+    def ahead(self) -> bool:
+        return self.entropy > 0
 
     def remask(self, step: jax.Array, written: Written) -> jax.Array:
         score = _biased(written.confidence, self.bias)

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from whisfusion_jax.data.manifest import Utterance
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.calibration import Judged, auroc, calibration_error, judge
 from whisfusion_jax.evaluation.error_rates import (
@@ -21,7 +22,6 @@ from whisfusion_jax.evaluation.error_rates import (
     character_errors,
     word_errors,
 )
-from whisfusion_jax.evaluation.manifest import Utterance
 from whisfusion_jax.text.normalise import normaliser_for
 from whisfusion_jax.transcription.transcript import Transcript
 

@@ -5,12 +5,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from whisfusion_jax.config import WhisperConfig
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, layer_norm, table
+from whisfusion_jax.models.output import scores
 
 Cache = tuple[KeysValues, ...]
 """A layer's self-attention keys and values of all positions so far, each
@@ -73,24 +73,6 @@ def write(cached: KeysValues, new: KeysValues, position: jax.Array) -> KeysValue
     return keys, values
 
 
-def _sight(position: jax.Array, n: int, length: int, sees: np.ndarray | None) -> jax.Array:
-    """Which cached positions n new ones look at: all before them, and of themselves as told.
-
-    Args:
-        position: of the first new one, scalar or [batch].
-        sees: [n, n] bool; None is each at those before it.
-
-    Returns:
-        [n, length] or [batch, 1, n, length].
-    """
-    behind = jnp.arange(length) - position[..., None, None]
-    sight = behind <= jnp.arange(n)[:, None]
-    if sees is not None:
-        among = jnp.asarray(sees)[jnp.arange(n)[:, None], jnp.clip(behind, 0, n - 1)]
-        sight &= (behind < 0) | among
-    return sight[:, None] if position.ndim else sight
-
-
 class Decoder(nnx.Module):
     """Token and position embeddings, causal blocks, and logits tied to the token embedding."""
 
@@ -102,6 +84,7 @@ class Decoder(nnx.Module):
             for _ in range(config.decoder_layers)
         )
         self.norm = layer_norm(config.width, rngs)
+        self.tiles: nnx.Param | None = nnx.data(None)
 
     def cross_cache(self, audio: AudioStates) -> CrossCache:
         """Every layer's cross-attention keys and values."""
@@ -116,30 +99,22 @@ class Decoder(nnx.Module):
         return tuple((zeros, zeros) for _ in self.blocks)
 
     def __call__(
-        self,
-        tokens: jax.Array,
-        cache: Cache,
-        position: jax.Array | int,
-        cross: CrossCache,
-        depth: np.ndarray | None = None,
-        sees: np.ndarray | None = None,
+        self, tokens: jax.Array, cache: Cache, position: jax.Array | int, cross: CrossCache
     ) -> tuple[jax.Array, Cache]:
         """Advance every row by n tokens.
 
         Args:
             tokens: [batch, n] int32.
             cache: what was written before; n more positions must fit.
-            position: from where on they are cached, scalar or each row's own, [batch].
-            depth: [n]: how far behind `position` each stands; None is one after another.
-            sees: [n, n] bool: which of them each looks at; None is those before it and itself.
+            position: from where on they stand.
 
         Returns:
             hidden states [batch, n, width] (see `logits`), and the cache with n more positions.
         """
         position, n = jnp.asarray(position), tokens.shape[1]
-        at = position[..., None] + (np.arange(n) if depth is None else depth)
+        at = position + jnp.arange(n)
         x = self.embedding[tokens] + self.positions[at]
-        sight = _sight(position, n, cache[0][0].shape[2], sees)
+        sight = jnp.arange(cache[0][0].shape[2]) <= at[:, None]
         written = []
         for block, cached, audio in zip(self.blocks, cache, cross.layers, strict=True):
             x, cached = block(x, cached, position, sight, audio, cross.bias)
@@ -147,5 +122,8 @@ class Decoder(nnx.Module):
         return self.norm(x), tuple(written)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
-        """[..., width] to [..., vocabulary] float32: entry i scores what follows position i."""
-        return jnp.matmul(hidden, self.embedding[...].T, preferred_element_type=jnp.float32)
+        """[..., width] to [..., vocabulary] float32: entry i scores what follows position i.
+
+        With tiles there may be a few more (`models/output.py`).
+        """
+        return scores(hidden, self.embedding, self.tiles)

@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from whisfusion_jax.config import DenoiserConfig
+from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder, cross_cache, write
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.layers import (
@@ -25,6 +27,7 @@ from whisfusion_jax.models.layers import (
     KeysValues,
     layer_norm,
 )
+from whisfusion_jax.models.output import scores
 from whisfusion_jax.models.stack import through
 
 LEARNED = ("mask", r".*\.ahead", r".*\.adapter\.(down|up)")
@@ -127,6 +130,7 @@ class Denoiser(nnx.Module):
         self.norm = (
             layer_norm(config.width, rngs) if config.warm else nnx.RMSNorm(config.width, rngs=rngs)
         )
+        self.tiles: nnx.Param | None = nnx.data(None)
 
     @property
     def mask_token(self) -> int:
@@ -193,6 +197,7 @@ class Denoiser(nnx.Module):
         end: int,
         cross: CrossCache,
         cache: Cache,
+        mended: bool | None = None,
     ) -> tuple[jax.Array, Cache]:
         """One pass of a warm denoiser over a stretch of each canvas, the rest from a cache.
 
@@ -205,6 +210,7 @@ class Denoiser(nnx.Module):
             size: positions of a stretch; must fit behind every start.
             prompt: positions of the prompt.
             end: positions of prompt and canvas.
+            mended: whether the prompt's end has its adapters; None is if its next is masked.
 
         Returns:
             hidden states [batch, canvases, size, width], entry i for the token that stands at
@@ -212,7 +218,7 @@ class Denoiser(nnx.Module):
         """
         at = start[..., None] + jnp.arange(size)
         limit = jnp.minimum(start + size, end)[..., None]
-        view = _view(tokens == self.mask_token, at, limit, prompt)
+        view = _view(tokens == self.mask_token, at, limit, prompt, mended)
         x = self._embed(jnp.take_along_axis(tokens, at, axis=-1)) + self.positions[at]
         written = []
         for block, audio, before in zip(self.blocks, cross.layers, cache, strict=True):
@@ -227,11 +233,18 @@ class Denoiser(nnx.Module):
 
     def logits(self, hidden: jax.Array, tokens: jax.Array | None = None) -> jax.Array:
         """[..., width] to [..., vocabulary] float32; or to scores of some tokens alone."""
-        table = self.embedding[...] if tokens is None else self.embedding[tokens]
-        return jnp.matmul(hidden, table.T, preferred_element_type=jnp.float32)
+        if tokens is None:
+            return scores(hidden, self.embedding, self.tiles)
+        return jnp.matmul(hidden, self.embedding[tokens].T, preferred_element_type=jnp.float32)
 
 
-def _view(masked: jax.Array, at: jax.Array, limit: jax.Array | int, prompt: int) -> _View:
+def _view(
+    masked: jax.Array,
+    at: jax.Array,
+    limit: jax.Array | int,
+    prompt: int,
+    mended: bool | None = None,
+) -> _View:
     """How a warm denoiser's queries look: all back, and those that are asked at known tokens ahead.
 
     A position is asked if it or the next one, which its output names, is masked. So a beginning
@@ -245,11 +258,13 @@ def _view(masked: jax.Array, at: jax.Array, limit: jax.Array | int, prompt: int)
         at: [batch, canvases, n]: the queries' positions; 1 for a dimension where all are alike.
         limit: positions from here on are not there.
         prompt: positions of the prompt.
+        mended: whether the prompt's end has its adapters; None is if its next is masked.
     """
     at = jnp.broadcast_to(at, (*masked.shape[:2], at.shape[-1]))
     keys = jnp.arange(masked.shape[-1])
     next_masked = jnp.pad(masked[..., 1:], ((0, 0), (0, 0), (0, 1)))
-    adapted = masked | (next_masked & (keys == prompt - 1))
+    mends = next_masked if mended is None else mended
+    adapted = masked | (mends & (keys == prompt - 1))
     asked, adapted = (
         jnp.take_along_axis(each, at, axis=-1)[..., None]
         for each in (masked | next_masked, adapted)
@@ -289,12 +304,25 @@ def warm_denoiser(
     return nnx.merge(graph, state)
 
 
+def untrained_denoiser(config: DenoiserConfig, dtype: DTypeLike = jnp.float32) -> Denoiser:
+    """A denoiser of the warm kind whose weights are all zero, to be put `on_decoder`."""
+    denoiser = nnx.eval_shape(lambda: Denoiser(config, rngs=nnx.Rngs(0)))
+    graph, state = nnx.split(denoiser)
+    return nnx.merge(graph, jax.tree.map(lambda each: jnp.zeros(each.shape, dtype), state))
+
+
 def on_decoder(denoiser: Denoiser, decoder: Decoder) -> Denoiser:
     """A warm denoiser on the weights of the decoder it came from: the very same arrays.
 
-    So both together are hardly larger than one, and the decoder's caches serve the denoiser. It
-    counts tokens as the decoder does.
+    So both together are hardly larger than one. It counts tokens as the decoder does.
+
+    Raises:
+        WhisfusionError: the denoiser is not of the warm kind, or was made for another Whisper.
     """
+    reads = denoiser.blocks[0].cross_attention.key.kernel.shape[0]
+    layers = len(denoiser.blocks), len(decoder.blocks)
+    if not denoiser.warm or reads != decoder.positions.shape[1] or layers[0] != layers[1]:
+        raise WhisfusionError("the denoiser that is to draft was made for another Whisper")
     weights = dict(nnx.to_flat_state(nnx.state(decoder)))
     graph, state = nnx.split(denoiser)
     for path, variable in nnx.to_flat_state(state):

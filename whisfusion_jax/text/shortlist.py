@@ -1,4 +1,4 @@
-"""A shortlist: the part of Whisper's vocabulary that a denoiser can write."""
+"""A shortlist: the part of Whisper's vocabulary that a denoiser can write, or all of it."""
 
 from collections.abc import Iterable, Sequence
 
@@ -56,6 +56,11 @@ class Shortlist:
         specials = {tokenizer.end, *(token for prompt in prompts for token in prompt)}
         below = {token for token in used if token < tokenizer.end}
         return cls(np.array(sorted(below | specials), np.int32), tokenizer)
+
+    @classmethod
+    def whole(cls, vocabulary: int, tokenizer: WhisperTokenizer) -> "Shortlist":
+        """All of a Whisper's tokens, numbered as there."""
+        return cls(np.arange(vocabulary, dtype=np.int32), tokenizer)
 
     def encode(self, text: str) -> list[int]:
         """A text's tokens, as the denoiser counts; one that it lacks is spelled in bytes."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +12,8 @@ from flax import nnx
 from jax.experimental import multihost_utils
 
 from whisfusion_jax.bundle import Bundle, named_variables, write_bundle
-from whisfusion_jax.config import DenoiserConfig
+from whisfusion_jax.config import CtcConfig, DenoiserConfig
+from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.stack import unstacked
 from whisfusion_jax.parallel.sharding import gathered
@@ -20,8 +21,37 @@ from whisfusion_jax.storage import Tensor, in_eight_bits
 from whisfusion_jax.text.shortlist import Shortlist
 
 
+def export_head(whisper: Bundle, head: CtcHead, config: CtcConfig, path: Path) -> Bundle:
+    """Write a CTC head alone in eight bits a weight: what drafts for a Whisper that lies elsewhere.
+
+    Args:
+        whisper: what the head was trained on.
+        path: a directory; a bundle that is there is replaced.
+    """
+    learned = _gathered(head)
+    if jax.process_index() == 0:
+        settings = dataclasses.replace(
+            whisper.config,
+            ctc=config,
+            denoiser=None,
+            memory=None,
+            source=f"a CTC head on {whisper.config.source}; trained by whisfusion_jax",
+        )
+        tensors = _narrow("ctc", learned)
+        _replace(
+            path, lambda made: write_bundle(made, settings, _tokenizer(whisper), tensors, True)
+        )
+    multihost_utils.sync_global_devices("bundle written")
+    return Bundle.open(path)
+
+
 def export_bundle(
-    whisper: Bundle, denoiser: Denoiser, config: DenoiserConfig, shortlist: Shortlist, path: Path
+    whisper: Bundle,
+    denoiser: Denoiser,
+    config: DenoiserConfig,
+    shortlist: Shortlist,
+    path: Path,
+    head: tuple[CtcHead, CtcConfig] | None = None,
 ) -> Bundle:
     """Write the encoder, padding memory and denoiser in eight bits a weight.
 
@@ -30,41 +60,60 @@ def export_bundle(
     Args:
         whisper: what the denoiser was trained on.
         path: a directory; a bundle that is there is replaced.
+        head: a CTC head, to be written beside it.
     """
-    learned = {
-        name: gathered(variable[...])
-        for name, variable in named_variables(nnx.state(unstacked(nnx.clone(denoiser)))).items()
-    }
+    learned = _gathered(denoiser)
     if jax.process_index() == 0:
-        _write(whisper, learned, config, shortlist, path)
+        encoder = _gathered(whisper.load_encoder())
+        tensors = {
+            "shortlist.tokens": Tensor.of(shortlist.tokens),
+            **_narrow("encoder", encoder),
+            **_narrow("denoiser", learned),
+            **(_narrow("ctc", _gathered(head[0])) if head else {}),
+        }
+        settings = dataclasses.replace(
+            whisper.config,
+            denoiser=config,
+            ctc=head and head[1],
+            memory=None,
+            source=f"{whisper.config.source}; denoiser trained by whisfusion_jax",
+        )
+        memory = whisper.load_memory()
+
+        def write(made: Path) -> None:
+            bundle = write_bundle(made, settings, _tokenizer(whisper), tensors, packed=True)
+            if memory is not None:
+                bundle.with_memory(memory)
+
+        _replace(path, write)
     multihost_utils.sync_global_devices("bundle written")
     return Bundle.open(path)
 
 
-def _write(
-    whisper: Bundle,
-    denoiser: Mapping[str, np.ndarray],
-    config: DenoiserConfig,
-    shortlist: Shortlist,
-    path: Path,
-) -> None:
-    encoder = named_variables(nnx.state(whisper.load_encoder()))
-    tensors: dict[str, Tensor] = {"shortlist.tokens": Tensor.of(shortlist.tokens)}
-    for name, variable in encoder.items():
-        tensors |= in_eight_bits(f"encoder.{name}", np.asarray(variable[...], np.float32))
-    for name, array in denoiser.items():
-        tensors |= in_eight_bits(f"denoiser.{name}", array.astype(np.float32))
-    settings = dataclasses.replace(
-        whisper.config,
-        denoiser=config,
-        memory=None,
-        source=f"{whisper.config.source}; denoiser trained by whisfusion_jax",
-    )
-    memory = whisper.load_memory()
+def _gathered(model: nnx.Module) -> dict[str, np.ndarray]:
+    """All parameters by name, from wherever they lie."""
+    whole = unstacked(nnx.clone(model)) if hasattr(model, "blocks") else model
+    variables = named_variables(nnx.state(whole))
+    return {name: gathered(variable[...]) for name, variable in variables.items()}
+
+
+def _narrow(part: str, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for name, array in arrays.items():
+        wide = array if array.dtype.kind == "i" else array.astype(np.float32)
+        tensors |= in_eight_bits(f"{part}.{name}", wide)
+    return tensors
+
+
+def _tokenizer(whisper: Bundle) -> str:
+    return (whisper.path / "tokenizer.json").read_text()
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Put what is written aside in a directory's place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.partial-") as work:
-        text = (whisper.path / "tokenizer.json").read_text()
-        made = write_bundle(Path(work) / "bundle", settings, text, tensors, packed=True)
-        if memory is not None:
-            made = made.with_memory(memory)
+        made = Path(work) / "bundle"
+        write(made)
         shutil.rmtree(path, ignore_errors=True)
-        made.path.rename(path)
+        made.rename(path)

@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
-from whisfusion_jax.config import FRAMES_PER_SECOND, DenoiserConfig, TrainConfig, WhisperConfig
+from whisfusion_jax.config import CtcConfig, DenoiserConfig, TrainConfig, WhisperConfig
 from whisfusion_jax.data.batches import Batch
 from whisfusion_jax.diffusion.objective import Objective
 
@@ -35,9 +34,7 @@ def step_flops(
     """
     rows, canvas = batch.targets.tokens.shape
     encodes = batch.audio.ndim == 2
-    frames = batch.audio.shape[1]
-    if encodes:
-        frames = frames * FRAMES_PER_SECOND // SAMPLE_RATE
+    frames = batch.frames
     read = min(canvas, config.stretch or canvas)
     forward = denoiser_flops(sizes, frames, config.canvases, read + batch.prompt.shape[1])
     keys = cross_flops(sizes, frames)
@@ -51,6 +48,16 @@ def step_flops(
     return StepFlops(
         rows * encoder_flops(model, frames) if encodes else 0.0, rows * denoiser, again
     )
+
+
+def head_step_flops(sizes: CtcConfig, batch: Batch, sample: int | None) -> StepFlops:
+    """Count a step of a CTC head on encoded audio."""
+    moments = -(-batch.frames // sizes.stride)
+    width = sizes.width
+    block = 2 * 12 * width**2 + 4 * moments * width
+    outside = 2 * width * (sizes.stride * width + (sample or sizes.vocabulary))
+    forward = moments * (sizes.layers * block + outside)
+    return StepFlops(0.0, 3 * batch.audio.shape[0] * forward)
 
 
 def denoiser_flops(sizes: DenoiserConfig, frames: int, canvases: int, canvas: int) -> float:

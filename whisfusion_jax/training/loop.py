@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -10,17 +11,15 @@ from jax.experimental import multihost_utils
 from rich.progress import Progress
 
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import DenoiserConfig, TrainConfig
+from whisfusion_jax.config import CtcConfig, DenoiserConfig, TrainConfig
 from whisfusion_jax.data.batches import Batch, Plan, batches
-from whisfusion_jax.evaluation.manifest import read_manifest
-from whisfusion_jax.evaluation.report import make_report
 from whisfusion_jax.hub import find_bundle
-from whisfusion_jax.models.denoiser import Denoiser
+from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.parallel.mesh import make_mesh, own_share, place_rows, row_shards
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.checkpoints import checkpoints_of
-from whisfusion_jax.training.export import export_bundle
-from whisfusion_jax.training.flops import step_flops
+from whisfusion_jax.training.export import export_bundle, export_head
+from whisfusion_jax.training.flops import head_step_flops, step_flops
 from whisfusion_jax.training.log import Log, Work
 from whisfusion_jax.training.setup import (
     Beginning,
@@ -30,17 +29,16 @@ from whisfusion_jax.training.setup import (
     make_optimizer,
     step_settings,
 )
-from whisfusion_jax.training.step import averaged, make_step
+from whisfusion_jax.training.step import Learner, averaged, make_step
 from whisfusion_jax.training.stopping import told_to_stop
-from whisfusion_jax.transcription.transcriber import Transcriber
 
 
 @dataclass(frozen=True)
 class Trained:
     """What a run leaves."""
 
-    denoiser: Denoiser
-    config: DenoiserConfig
+    model: Learner
+    config: DenoiserConfig | CtcConfig
     shortlist: Shortlist
     bundle: Bundle
     """The Whisper whose encoder it reads."""
@@ -48,8 +46,15 @@ class Trained:
     """Whether it was told to stop, and can go on."""
 
 
-def train(config: TrainConfig, progress: Progress) -> Trained:
+Score = Callable[[Bundle, Bundle], tuple[float, float]]
+"""The run's bundle and the Whisper that it was trained on, to word error rate and mean steps."""
+
+
+def train(config: TrainConfig, progress: Progress, score: Score | None = None) -> Trained:
     """Train, or go on from the run's newest checkpoint.
+
+    Args:
+        score: asked at each save.
 
     Raises:
         WhisfusionError: the data or the bundle can't be had, or too many steps in a row brought no
@@ -63,10 +68,10 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
             f"{len(examples.unreadable)} examples can't be read and are left out"
         )
     optimizer = make_optimizer(config.optimizer, config.steps)
-    begun = begin(config, bundle, optimizer, mesh)
+    begun = begin(config, bundle, examples, optimizer, mesh)
     plan = Plan(
         examples, config.steps, config.positions, config.canvases, config.stretch, config.seed,
-        own_share(mesh), config.accumulate,
+        own_share(mesh), config.accumulate, tight=config.ctc is None,
     )  # fmt: skip
     iterator = iter(batches(plan, begun.shortlist))
     with (
@@ -79,8 +84,8 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
         done, end, stopped = int(state.step), 0, False
 
         def trained() -> Trained:
-            denoiser = averaged(begun.parts, state)
-            return Trained(denoiser, begun.sizes, begun.shortlist, bundle, stopped)
+            model = averaged(begun.parts, state)
+            return Trained(model, begun.sizes, begun.shortlist, bundle, stopped)
 
         for phase in config.phases:
             end += phase.steps
@@ -96,7 +101,7 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
                 log.add(done, metrics, _work(config, bundle, begun, batch), waited)
                 stopped = told(done)
                 if done % config.save_every == 0 or done == until or stopped:
-                    scores = dev_score(trained(), config) if config.dev and not stopped else {}
+                    scores = _scores(trained(), config, score) if score and not stopped else {}
                     saved.save(state, iterator, scores)
                     list_unreadable(examples, config)
                     log.write(done, scores)
@@ -105,26 +110,28 @@ def train(config: TrainConfig, progress: Progress) -> Trained:
 
 def _work(config: TrainConfig, bundle: Bundle, begun: Beginning, batch: Batch) -> Work:
     audios, n = batch.targets.tokens.shape
+    if isinstance(begun.sizes, CtcConfig):
+        tokens = audios * -(-batch.frames // begun.sizes.stride)
+        return Work(tokens, head_step_flops(begun.sizes, batch, config.sample).model)
     tokens = audios * config.canvases * min(n, config.stretch or n)
     return Work(tokens, step_flops(config, bundle.config.model, begun.sizes, batch).model)
 
 
-def dev_score(trained: Trained, config: TrainConfig) -> dict[str, float]:
-    """Word error rate and mean steps on the run's dev set; leaves the bundle that it scores."""
-    assert config.dev is not None
+def _scores(trained: Trained, config: TrainConfig, score: Score) -> dict[str, float]:
+    """What the first process finds of the run's bundle, which is left."""
     made = export_run(trained, config)
     scores = np.zeros(2)
     if jax.process_index() == 0:
-        utterances = read_manifest(config.dev)
-        transcripts = Transcriber(made).transcribe_many([each.audio for each in utterances])
-        summary = make_report(utterances, transcripts).summary
-        scores = np.array([summary["wer"], summary["steps"]])
+        scores = np.array(score(made, trained.bundle))
     wer, steps = multihost_utils.broadcast_one_to_all(scores).tolist()
     return {"dev/wer": wer, "dev/steps": steps}
 
 
 def export_run(trained: Trained, config: TrainConfig) -> Bundle:
     """Write what a run has learned as its directory's bundle; the first process writes."""
-    return export_bundle(
-        trained.bundle, trained.denoiser, trained.config, trained.shortlist, config.work / "bundle"
-    )
+    path = config.work / "bundle"
+    if isinstance(trained.model, CtcHead):
+        assert isinstance(trained.config, CtcConfig)
+        return export_head(trained.bundle, trained.model, trained.config, path)
+    assert isinstance(trained.config, DenoiserConfig)
+    return export_bundle(trained.bundle, trained.model, trained.config, trained.shortlist, path)

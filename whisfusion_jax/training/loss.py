@@ -18,7 +18,7 @@ Metrics = dict[str, jax.Array]
 
 @dataclass(frozen=True)
 class LossSettings:
-    """What the loss depends on beside shapes."""
+    """What a denoiser's loss depends on beside shapes."""
 
     corruption: Corruption
     objective: Objective
@@ -30,6 +30,11 @@ class LossSettings:
     """Tokens that the softmax is over; None is the whole vocabulary."""
     groups: int = 1
     """Equal parts of the rows, on different devices; see `choose`."""
+
+    def __call__(
+        self, denoiser: Denoiser, audio: AudioStates, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        return denoising_loss(denoiser, audio, batch, key, self)
 
 
 def denoising_loss(

@@ -1,21 +1,32 @@
 """What a run begins with, out of its config: data, denoiser, optimizer, the step's settings."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 from rich.progress import Progress
 
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import DenoiserConfig, OptimizerConfig, PhaseConfig, TrainConfig
+from whisfusion_jax.config import (
+    CtcConfig,
+    DenoiserConfig,
+    OptimizerConfig,
+    PhaseConfig,
+    TrainConfig,
+)
 from whisfusion_jax.data.encoded import Encoded, Examples, encode_examples
 from whisfusion_jax.data.live import Live
 from whisfusion_jax.data.sources import Augmented, Joined, Prepared, Source, Together, Wordless
@@ -23,13 +34,18 @@ from whisfusion_jax.diffusion.corruption import Ahead, Corruption, Mixed, Unifor
 from whisfusion_jax.diffusion.objective import Objective
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.models.ctc import CtcHead, ctc_head
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import LEARNED, Denoiser, warm_denoiser
 from whisfusion_jax.models.stack import Model, stacked
 from whisfusion_jax.parallel.sharding import made_sharded
 from whisfusion_jax.text.shortlist import Shortlist
+from whisfusion_jax.training.hearing import Hearing
 from whisfusion_jax.training.loss import LossSettings
 from whisfusion_jax.training.step import Frozen, Split, StepSettings, TrainState, split, start
+
+_LINE_SECONDS = 60
+"""Between lines of progress where there is no terminal."""
 
 _MASKING: dict[str, Corruption] = {
     "uniform": Uniform(), "high_mask": high_mask(), "ahead": Ahead()
@@ -40,20 +56,26 @@ _MASKING: dict[str, Corruption] = {
 class Beginning:
     """A run before its first step, its arrays where the mesh wants them."""
 
-    sizes: DenoiserConfig
+    sizes: DenoiserConfig | CtcConfig
     shortlist: Shortlist
+    """By which texts are counted."""
     parts: Split
     frozen: Frozen
     state: TrainState
 
 
 def begin(
-    config: TrainConfig, bundle: Bundle, optimizer: optax.GradientTransformation, mesh: Mesh
+    config: TrainConfig,
+    bundle: Bundle,
+    examples: Examples,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
 ) -> Beginning:
     """Make or load all that a step reads and changes.
 
     Args:
         bundle: a Whisper's, with a padding memory.
+        examples: whose tokens a CTC head is to name.
 
     Raises:
         WhisfusionError: the settings contradict each other, or a bundle has not what is needed.
@@ -61,6 +83,36 @@ def begin(
     memory = bundle.load_memory(mesh)
     if memory is None:
         raise WhisfusionError(f"{bundle.path}: has no padding memory (see `whisfusion memory`)")
+    sizes: DenoiserConfig | CtcConfig
+    if config.ctc is None:
+        sizes, shortlist, parts, parameters = _denoising(config, bundle, mesh)
+    else:
+        sizes, shortlist = (
+            config.ctc,
+            Shortlist.whole(bundle.config.model.vocabulary, bundle.tokenizer),
+        )
+        head = _head(config, config.ctc, bundle, examples, mesh)
+        parts, parameters = split(head, config.learned or (r"(?!names$).*",))
+    dtype = jnp.dtype(config.dtype)
+    encoder = None
+    if not config.keep_states:
+        encoder = _in_place(layers_of(config), mesh, bundle.load_encoder(dtype, mesh))
+    frozen = Frozen(
+        jax.tree.map(lambda each: _narrowed(each, dtype), parts.frozen),
+        memory,
+        encoder,
+    )
+    state = made_sharded(partial(start, optimizer=optimizer), mesh, parameters)
+    return Beginning(sizes, shortlist, parts, frozen, state)
+
+
+def _narrowed(array: jax.Array, dtype: DTypeLike) -> jax.Array:
+    return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def _denoising(
+    config: TrainConfig, bundle: Bundle, mesh: Mesh
+) -> tuple[DenoiserConfig, Shortlist, Split, nnx.State]:
     sizes, shortlist = _sizes(config, bundle)
     _check(config, sizes)
     denoiser = _denoiser(config, bundle, sizes, shortlist, mesh)
@@ -70,17 +122,28 @@ def begin(
         # What is frozen is Whisper's own, and not in a bundle's eight bits.
         earlier, _ = Bundle.open(find_bundle(config.start)).load_denoiser(mesh=mesh)
         _, parameters = split(_in_place(layers_of(config), mesh, earlier), learned)
-    dtype = jnp.dtype(config.dtype)
-    encoder = None
-    if not config.keep_states:
-        encoder = _in_place(layers_of(config), mesh, bundle.load_encoder(dtype, mesh))
-    frozen = Frozen(
-        jax.tree.map(lambda each: each.astype(dtype), parts.frozen),
-        memory,
-        encoder,
+    return sizes, shortlist, parts, parameters
+
+
+def _head(
+    config: TrainConfig, sizes: CtcConfig, bundle: Bundle, examples: Examples, mesh: Mesh
+) -> CtcHead:
+    """A new CTC head that names the commonest tokens."""
+    if sizes.width != bundle.config.model.width:
+        raise WhisfusionError(
+            f"ctc: a head of width {sizes.width} on states of {bundle.config.model.width}"
+        )
+    tokenizer = bundle.tokenizer
+    counts = Counter(
+        token for line in _lines(config.sentences) for token in tokenizer.encode(" " + line)
     )
-    state = made_sharded(partial(start, optimizer=optimizer), mesh, parameters)
-    return Beginning(sizes, shortlist, parts, frozen, state)
+    for number in range(len(examples)):
+        counts.update(examples.tokens(number)[:-1].tolist())
+    # Equally common ones by number, so that every process has the same.
+    ranked = sorted(range(tokenizer.end), key=lambda token: (-counts[token], token))
+    names = np.array(ranked[: sizes.vocabulary - 2], np.int32)
+    make = partial(ctc_head, config=sizes, tokens=names, seed=config.seed)
+    return _in_place(make, mesh, bundle.load_decoder(mesh=mesh))
 
 
 def _sizes(config: TrainConfig, bundle: Bundle) -> tuple[DenoiserConfig, Shortlist]:
@@ -146,15 +209,18 @@ def step_settings(config: TrainConfig, phase: PhaseConfig, groups: int = 1) -> S
     Args:
         groups: parts of the rows on different devices.
     """
-    return StepSettings(
-        LossSettings(
+    loss: LossSettings | Hearing = Hearing(sample=config.sample)
+    if config.ctc is None:
+        loss = LossSettings(
             corruption=Mixed(tuple(_MASKING[name] for name in phase.masking)),
             objective=Objective(inverse_ratio=config.inverse_ratio, teacher=config.teacher),
             canvases=config.canvases,
             stretch=config.stretch,
             sample=config.sample,
             groups=groups,
-        ),
+        )
+    return StepSettings(
+        loss,
         average=config.optimizer.average,
         seed=config.seed,
         dtype=config.dtype,
@@ -179,15 +245,28 @@ def find_examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Ex
             raise WhisfusionError(
                 "heard: texts are written once, so states must be kept (keep_states)"
             )
-        reading = partial(progress.track, description="reading")
+        reading = partial(tracked, progress, description="reading")
         index = (config.states or config.work) / "examples.npz"
         return Live(training_source(config), bundle, index, reading)
     folder = config.states or config.work / "encoded"
-    if jax.process_index() == 0 and not folder.is_dir():
-        encoding = partial(progress.track, description="encoding")
-        encode_examples(training_source(config), bundle, folder, encoding, config.heard)
+    if jax.process_index() == 0:
+        encoding = partial(tracked, progress, description="encoding")
+        teach = config.teacher > 0
+        encode_examples(training_source(config), bundle, folder, encoding, config.heard, teach)
     multihost_utils.sync_global_devices("examples are encoded")
     return Encoded(folder)
+
+
+def tracked(progress: Progress, numbers: Sequence[int], description: str) -> Iterator[int]:
+    """Go through numbers with a bar; where there is no terminal, with a line a minute."""
+    said = begin = time.monotonic()
+    for count, number in enumerate(progress.track(numbers, description=description), start=1):
+        yield number
+        now = time.monotonic()
+        if not progress.console.is_terminal and (now > said + _LINE_SECONDS):
+            said, left = now, (now - begin) / count * (len(numbers) - count)
+            done = f"{description}: {count} of {len(numbers)}, {left / 60:.0f} minutes to go"
+            print(done, file=sys.stderr, flush=True)
 
 
 def list_unreadable(examples: Examples, config: TrainConfig) -> None:

@@ -1,4 +1,4 @@
-"""One training step of a denoiser: loss, gradient, update, all of it one compiled program."""
+"""One training step: loss, gradient, update, all of it one compiled program."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -16,12 +16,15 @@ from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS
 from whisfusion_jax.data.batches import Batch
 from whisfusion_jax.data.encoded import encode
+from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioStates, Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.parallel.mesh import replicated
 from whisfusion_jax.parallel.sharding import shardings
-from whisfusion_jax.training.loss import LossSettings, Metrics, denoising_loss
+from whisfusion_jax.training.loss import Metrics
+
+Learner = Denoiser | CtcHead
 
 
 @jax.tree_util.register_dataclass
@@ -42,7 +45,7 @@ class TrainState:
 class Frozen:
     """What a step reads and never changes."""
 
-    denoiser: nnx.State
+    model: nnx.State
     """The parameters that don't learn."""
     memory: PaddingMemory | None
     """None if all windows are of 30 s."""
@@ -67,17 +70,17 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Split:
-    """A denoiser in two: what learns and what stays."""
+    """A model in two: what learns and what stays."""
 
-    graph: nnx.GraphDef[Denoiser]
+    graph: nnx.GraphDef[Learner]
     frozen: nnx.State
 
-    def merge(self, learned: nnx.State) -> Denoiser:
+    def merge(self, learned: nnx.State) -> Learner:
         return nnx.merge(self.graph, learned, self.frozen)
 
 
-def split(denoiser: Denoiser, learned: Sequence[str]) -> tuple[Split, nnx.State]:
-    """Part a denoiser's parameters.
+def split(model: Learner, learned: Sequence[str]) -> tuple[Split, nnx.State]:
+    """Part a model's parameters.
 
     Args:
         learned: patterns of whole dotted names.
@@ -91,7 +94,7 @@ def split(denoiser: Denoiser, learned: Sequence[str]) -> tuple[Split, nnx.State]
         name = ".".join(map(str, path))
         return any(pattern.fullmatch(name) for pattern in patterns)
 
-    graph, learning, rest = nnx.split(denoiser, learns, ...)  # type: ignore[misc]
+    graph, learning, rest = nnx.split(model, learns, ...)  # type: ignore[misc]
     return Split(graph, rest), learning
 
 
@@ -106,7 +109,8 @@ def start(learned: nnx.State, optimizer: optax.GradientTransformation) -> TrainS
 class StepSettings:
     """What a compiled step depends on beside shapes."""
 
-    loss: LossSettings
+    loss: Callable[[Any, AudioStates, Batch, jax.Array], tuple[jax.Array, Metrics]]
+    """A frozen dataclass: `LossSettings` for a denoiser, `Hearing` for a head."""
     average: float
     """Decay of the moving average."""
     seed: int
@@ -117,7 +121,7 @@ class StepSettings:
 
 
 def make_step(
-    graph: nnx.GraphDef[Denoiser],
+    graph: nnx.GraphDef[Learner],
     frozen: Frozen,
     optimizer: optax.GradientTransformation,
     settings: StepSettings,
@@ -134,7 +138,7 @@ def make_step(
 
 
 def compile_step(
-    graph: nnx.GraphDef[Denoiser],
+    graph: nnx.GraphDef[Learner],
     optimizer: optax.GradientTransformation,
     settings: StepSettings,
     mesh: Mesh,
@@ -151,7 +155,7 @@ def compile_step(
 
 
 def _step(
-    graph: nnx.GraphDef[Denoiser],
+    graph: nnx.GraphDef[Learner],
     optimizer: optax.GradientTransformation,
     settings: StepSettings,
     frozen: Frozen,
@@ -177,7 +181,7 @@ def _step(
 
 
 def _gradient(
-    graph: nnx.GraphDef[Denoiser],
+    graph: nnx.GraphDef[Learner],
     settings: StepSettings,
     frozen: Frozen,
     learned: nnx.State,
@@ -188,9 +192,9 @@ def _gradient(
 
     def objective(learned: nnx.State, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         narrow = jax.tree.map(lambda each: each.astype(settings.dtype), learned)
-        denoiser = nnx.merge(graph, narrow, frozen.denoiser)
+        model = nnx.merge(graph, narrow, frozen.model)
         audio = frozen.hear(jnp.asarray(part.audio), settings.dtype)
-        value, metrics = denoising_loss(denoiser, audio, part, key, settings.loss)
+        value, metrics = settings.loss(model, audio, part, key)
         return value, {"loss": value, **metrics}
 
     measure = jax.grad(objective, has_aux=True)
@@ -224,6 +228,6 @@ def with_memory(states: jax.Array, memory: PaddingMemory) -> AudioStates:
     return AudioStates(jnp.concatenate([states, tail], axis=1), rest.score_bias(frames))
 
 
-def averaged(parts: Split, state: TrainState) -> Denoiser:
-    """The denoiser to use: the averaged parameters."""
+def averaged(parts: Split, state: TrainState) -> Learner:
+    """The model to use: the averaged parameters."""
     return parts.merge(state.average)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from whisfusion_jax.data.manifest import Utterance
 from whisfusion_jax.errors import AudioError, WhisfusionError
-from whisfusion_jax.evaluation.manifest import Utterance
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
 

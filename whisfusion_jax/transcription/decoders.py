@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whisfusion_jax.decoding.autoregressive import Vocabulary
+from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.decoding.beam import decode_by_beam
-from whisfusion_jax.decoding.branches import TREE, Branches
 from whisfusion_jax.decoding.canvas import canvas_for
-from whisfusion_jax.decoding.denoising import FREE, DenoisingSettings, Draws, denoise
-from whisfusion_jax.decoding.drafting import DenoiserDrafter
-from whisfusion_jax.decoding.exact import decode_exactly
+from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings, Draws, denoise
+from whisfusion_jax.decoding.drafts import collapsed
 from whisfusion_jax.decoding.greedy import decode_greedily
-from whisfusion_jax.decoding.stretches import denoise_by_stretches
+from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
+from whisfusion_jax.decoding.vocabulary import Vocabulary
+from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioStates
@@ -35,8 +35,7 @@ class Texts:
     fixed_at: jax.Array
     """[batch, candidates, n] int32: the step, from 1, that wrote each token."""
     steps: jax.Array
-    """[batch, candidates] int32: passes of the decoder, or rounds of exact decoding, until the text
-    was there."""
+    """[batch, candidates] int32: passes of the decoder until the text was there."""
     language: jax.Array
     """[batch] int32: the language token, given or heard; -1 if there is none."""
     no_speech: jax.Array
@@ -82,17 +81,37 @@ class Autoregressive:
         )
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Denoisers:
+    """What denoises, and what may draft for it."""
+
+    denoiser: Denoiser
+    head: CtcHead | None = None
+
+    def draft(self, audio: AudioStates, bucket: int, end: int) -> jax.Array | None:
+        """The head's text, if there is one: [batch, n] int32."""
+        if self.head is None:
+            return None
+        heard = self.head.hear(audio.states[:, : bucket * FRAMES_PER_SECOND])
+        return collapsed(heard, canvas_for(bucket), end)
+
+
 @dataclass(frozen=True)
 class Exact:
-    """A denoiser drafts, Whisper's decoder verifies: the decoder's greedy text in fewer steps."""
+    """A denoiser drafts, Whisper verifies in the same pass: the decoder's greedy text, sooner."""
 
-    vocabulary: Vocabulary
-    branches: Branches = TREE
+    settings: DenoisingSettings
+    """By which a token stays only if it is Whisper's likeliest."""
+    stretch: int
+    """Positions that are read at once."""
+    most_rows: int | None = None
+    """For larger batches one token a pass is faster, and the text is the same; None: for none."""
     max_tokens: int = 224
 
     def __call__(
         self,
-        model: tuple[Decoder, DenoiserDrafter],
+        model: tuple[Decoder, Denoisers],
         audio: AudioStates,
         prompt: jax.Array,
         draws: Draws,
@@ -101,26 +120,17 @@ class Exact:
         """Write a batch's texts.
 
         Args:
-            model: the decoder and what drafts for it.
+            model: the decoder, and a denoiser on its weights.
             audio: [batch, positions, width].
             prompt: [batch, p] int32, see `read_prompt`.
             seconds: of audio, at most.
         """
-        decoder, drafter = model
-        drafter = replace(drafter, length=canvas_for(seconds))
-        verified = decode_exactly(
-            decoder, drafter, audio, prompt, self.vocabulary, self.branches, self.max_tokens
-        )
-        decoded = verified.decoded
-        return Texts(
-            tokens=decoded.tokens[:, None],
-            confidence=jnp.exp(decoded.logprobs[:, None]),
-            # The prompt's pass, which names the first token, counts as Whisper's first step does.
-            fixed_at=verified.round_of[:, None] + 1,
-            steps=verified.rounds[:, None] + 1,
-            language=decoded.language,
-            no_speech=decoded.no_speech,
-        )
+        decoder, denoisers = model
+        if self.most_rows is not None and len(prompt) > self.most_rows:
+            greedily = Autoregressive(self.settings.vocabulary, max_tokens=self.max_tokens)
+            return greedily(decoder, audio, prompt, draws, seconds)
+        how = Stretches(self.settings, self.max_tokens, self.stretch, mended=False)
+        return _by_stretches(denoisers, audio, prompt, draws, seconds, how)
 
 
 @dataclass(frozen=True)
@@ -128,12 +138,12 @@ class Diffusion:
     """A denoiser: several tokens a step."""
 
     settings: DenoisingSettings
-    stretch: int = 12
+    stretch: int
     """Positions that are read at once by rules that write nearly from left to right."""
 
     def __call__(
         self,
-        model: Denoiser,
+        model: Denoisers,
         audio: AudioStates,
         prompt: jax.Array,
         draws: Draws,
@@ -150,22 +160,38 @@ class Diffusion:
         """
         length, batch = canvas_for(seconds), len(prompt)
         rule = self.settings.rule
-        # Stretches leave masked what a rule with too few steps doesn't reach.
-        if model.warm and rule.stops_early and rule.steps >= length:
-            found = denoise_by_stretches(
-                model, audio, prompt, draws, length, self.stretch, self.settings
-            )
-        else:
-            given = jnp.full((batch, length), FREE)
-            found = denoise(model, audio, prompt, given, draws, self.settings)
-        return Texts(
-            found.tokens,
-            found.confidence,
-            found.fixed_at,
-            found.steps,
-            language=prompt[:, 1] if prompt.shape[1] > 2 else jnp.full(batch, -1),
-            no_speech=jnp.full(batch, jnp.nan),
-        )
+        # Stretches end when the text does, whatever number of steps a rule has.
+        if model.denoiser.warm and rule.stops_early and rule.steps >= length:
+            how = Stretches(self.settings, length, self.stretch)
+            return _by_stretches(model, audio, prompt, draws, seconds, how)
+        given = jnp.full((batch, length), FREE)
+        found = denoise(model.denoiser, audio, prompt, given, draws, self.settings)
+        return _texts(found, prompt, jnp.full(batch, jnp.nan))
+
+
+def _by_stretches(
+    model: Denoisers,
+    audio: AudioStates,
+    prompt: jax.Array,
+    draws: Draws,
+    seconds: int,
+    how: Stretches,
+) -> Texts:
+    draft = model.draft(audio, seconds, how.settings.vocabulary.end)
+    found, read = denoise_by_stretches(model.denoiser, audio, prompt, draws, how, draft)
+    return _texts(found, read.prompt, read.no_speech)
+
+
+def _texts(found: Denoised, prompt: jax.Array, no_speech: jax.Array) -> Texts:
+    return Texts(
+        found.tokens,
+        found.confidence,
+        found.fixed_at,
+        found.steps,
+        # English-only models' prompts name no language.
+        language=prompt[:, 1] if prompt.shape[1] > 2 else jnp.full(len(prompt), -1),
+        no_speech=no_speech,
+    )
 
 
 Decode = Autoregressive | Exact | Diffusion

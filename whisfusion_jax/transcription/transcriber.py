@@ -25,23 +25,13 @@ from whisfusion_jax.audio.windows import (
 )
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND
-from whisfusion_jax.decoding.autoregressive import Vocabulary
-from whisfusion_jax.decoding.branches import CHAIN, TREE, Branches
-from whisfusion_jax.decoding.denoising import DenoisingSettings
-from whisfusion_jax.decoding.drafting import drafter_of
-from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
+from whisfusion_jax.decoding.unmasking import UnmaskingRule
 from whisfusion_jax.decoding.winner import Winner, pick_winner
 from whisfusion_jax.errors import AudioError, WhisfusionError
-from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.parallel.mesh import one_device, row_shards
-from whisfusion_jax.transcription.decoders import (
-    Autoregressive,
-    Decode,
-    DecoderName,
-    Diffusion,
-    Exact,
-    Texts,
-)
+from whisfusion_jax.transcription.choice import Wishes, choose
+from whisfusion_jax.transcription.decoders import DecoderName, Texts
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
 from whisfusion_jax.transcription.transcript import Segment, Transcript, group_words
 
@@ -83,7 +73,6 @@ class Transcriber:
         *,
         decoder: DecoderName | None = None,
         drafts: Bundle | None = None,
-        branches: Branches | None = None,
         language: str | None = None,
         beams: int = 1,
         rule: UnmaskingRule | None = None,
@@ -93,6 +82,7 @@ class Transcriber:
         seed: int = 0,
         batch_size: int = 8,
         window: float | None = None,
+        stretch: int | None = None,
         buckets: Sequence[int] = BUCKETS,
         dtype: DTypeLike | None = None,
         mesh: Mesh | None = None,
@@ -104,8 +94,7 @@ class Transcriber:
             decoder: `diffusion` writes several tokens a step, `ar` is Whisper's own, `exact`
                 writes what `ar` writes, by diffusion's drafts; None is diffusion if the bundle has
                 a denoiser.
-            drafts: whose denoiser drafts for `exact`; None is the bundle's own.
-            branches: what of a draft is verified; None is CHAIN on a CPU, else TREE.
+            drafts: whose denoiser or head writes ahead; None is the bundle's own.
             language: a code such as "de"; None lets Whisper's decoder name each recording's.
             beams: of Whisper's decoder; 1 is greedy.
             rule: which tokens diffusion keeps at each step; None for the default.
@@ -118,6 +107,8 @@ class Transcriber:
             window: the longest that a recording is cut into, in seconds, more than 5; None is 30
                 for Whisper's decoder, and for diffusion SHORT_WINDOW, as its steps grow with a
                 window's text, and windows are written side by side.
+            stretch: positions that a pass of `exact` or `diffusion` reads; None is as many as were
+                fastest.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
             dtype: of weights and activations; None is float32 on a CPU, else bfloat16.
@@ -138,7 +129,7 @@ class Transcriber:
         self._tokenizer = tokenizer = bundle.tokenizer
         mesh = mesh or one_device()
         self._batch_size = batch_size * row_shards(mesh)
-        model, suppress = bundle.config.model, bundle.config.rules.suppress
+        model = bundle.config.model
         self._codes = (
             {id_: code for code, id_ in tokenizer.languages.items()} if model.multilingual else {}
         )
@@ -158,33 +149,14 @@ class Transcriber:
         # Without a memory short windows cost the encoder as much as long ones.
         short = name == "diffusion" and memory is not None
         self._window = window or (SHORT_WINDOW if short else WINDOW_SECONDS)
-        loaded: Any
-        decode: Decode
-        shortlist = None
-        if name == "diffusion":
-            loaded, shortlist = bundle.load_denoiser(dtype, mesh)
-            never = (*shortlist.those_of(suppress), *shortlist.special)
-            rule = rule or PositionBiased()
-            decode = Diffusion(
-                DenoisingSettings(shortlist.end, never, rule, candidates, temperature)
-            )
-        else:
-            languages = tuple(sorted(self._codes))
-            vocabulary = Vocabulary(
-                bundle.config.rules, tokenizer.end, tokenizer.no_speech, languages
-            )
-            loaded, decode = bundle.load_decoder(dtype, mesh), Autoregressive(vocabulary, beams)
-            if name == "exact":
-                denoiser, words = (drafts or bundle).load_denoiser(dtype, mesh)
-                drafter = drafter_of(denoiser, words, loaded, suppress)
-                branches = branches or (CHAIN if on_cpu else TREE)
-                loaded, decode = (loaded, drafter), Exact(vocabulary, branches)
-        self._shortlist = shortlist
+        wishes = Wishes(name, beams, rule, candidates, temperature, stretch)
+        chosen = choose(bundle, drafts or bundle, wishes, dtype, mesh)
+        self._shortlist = chosen.shortlist
         self.recogniser = Recogniser(
             bundle.load_encoder(dtype, mesh),
-            loaded,
+            chosen.models,
             memory,
-            RecogniserSettings(model.mel_bins, decode),
+            RecogniserSettings(model.mel_bins, chosen.decode),
             mesh,
             on_compile,
         )
@@ -212,7 +184,8 @@ class Transcriber:
         """
         whole = decoder in ("ar", "exact")
         opened = Bundle.open(find_bundle(bundle, on_compile, whole))
-        drafts = Bundle.open(find_bundle(bundle)) if decoder == "exact" else None
+        shipped = find_drafts(bundle)
+        drafts = Bundle.open(shipped) if shipped else None
         return cls(opened, decoder=decoder, drafts=drafts, on_compile=on_compile, **settings)
 
     def transcribe(self, source: Source, language: str | None = None) -> Transcript:

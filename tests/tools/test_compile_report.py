@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.parallel.launch import ROOT
-from whisfusion_jax.parallel.collectives import Traffic, traffic_of
+from tools.compile_report.collectives import Traffic, traffic_of
 
 PROGRAM = """\
 HloModule step
@@ -47,7 +47,7 @@ def test_collectives_are_counted_with_their_loops() -> None:
 
 def report(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "whisfusion_jax.parallel.compile_report", "--config",
+        [sys.executable, "-m", "tools.compile_report", "--config",
          "configs/tiny_en_from_scratch.py", *flags],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip

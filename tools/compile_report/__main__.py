@@ -1,6 +1,6 @@
 """Compile the real programs for devices that are not here, and say what they would need.
 
-python -m whisfusion_jax.parallel.compile_report --config FILE --topology v5e:4x4 --mesh.fsdp 16
+python -m tools.compile_report --config FILE --topology v5e:4x4 --mesh.fsdp 16
 
 The TPU's own compiler does it (`pip install libtpu`, no TPU needed); `cpu:8` takes virtual CPU
 devices. A command on top of all packages, although it stands here.
@@ -25,6 +25,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 from rich.table import Table
 
+from tools.compile_report.collectives import Traffic, traffic_of
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS
 from whisfusion_jax.bundle import abstract_denoiser, abstract_whisper
@@ -33,6 +34,7 @@ from whisfusion_jax.config import (
     FRAMES_PER_SECOND,
     WHISPER_SIZES,
     MeshConfig,
+    TokenRules,
     TrainConfig,
     read_config,
 )
@@ -40,16 +42,17 @@ from whisfusion_jax.data.batches import Batch, Plan
 from whisfusion_jax.data.encoded import TOP
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import DenoisingSettings
+from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.diffusion.objective import Targets
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.chips import Chip, chip_of
-from whisfusion_jax.parallel.collectives import Traffic, traffic_of
 from whisfusion_jax.parallel.mesh import Share, by_rows, make_mesh, row_shards
 from whisfusion_jax.parallel.sharding import shardings
 from whisfusion_jax.training.flops import StepFlops, encoder_flops, step_flops
 from whisfusion_jax.training.setup import layers_of, make_optimizer, step_settings
 from whisfusion_jax.training.step import Frozen, compile_step, split, start
-from whisfusion_jax.transcription.decoders import Diffusion
+from whisfusion_jax.transcription.choice import MASKED
+from whisfusion_jax.transcription.decoders import Denoisers, Diffusion
 from whisfusion_jax.transcription.recognise import RecogniserSettings, recognise_spread
 
 _ALL = MeshConfig()
@@ -233,7 +236,7 @@ def lower_training(config: TrainConfig, mesh: Mesh) -> Lowered:
     state = _placed(jax.eval_shape(partial(start, optimizer=optimizer), learned), mesh)
     encoder = nnx.eval_shape(layers_of(config), abstract_whisper(model).encoder)
     frozen = Frozen(
-        denoiser=_placed(_cast(parts.frozen, dtype), mesh),
+        model=_placed(_cast(parts.frozen, dtype), mesh),
         memory=None,  # windows of 30 s need none
         encoder=None if config.keep_states else _placed(_cast(encoder, dtype), mesh),
     )
@@ -287,9 +290,11 @@ def lower_decoding(config: TrainConfig, mesh: Mesh, audios: int) -> Lowered:
         by_row((rows, PROMPT), jnp.int32),
         by_row((rows, 2), jnp.uint32),
     )
-    settings = RecogniserSettings(model.mel_bins, Diffusion(DenoisingSettings(end=0)))
+    models = encoder, Denoisers(denoiser), None
+    writing = DenoisingSettings(Vocabulary(TokenRules(), end=0))
+    settings = RecogniserSettings(model.mel_bins, Diffusion(writing, MASKED))
     return Lowered(
-        lambda: recognise_spread.lower((encoder, denoiser, None), inputs, settings, mesh),
+        lambda: recognise_spread.lower(models, inputs, settings, mesh),
         f"decoding {rows} x {seconds} s",
         {"encoder": encoder, "denoiser": denoiser},
         StepFlops(rows * encoder_flops(model, seconds * FRAMES_PER_SECOND), 0.0),

@@ -1,0 +1,43 @@
+"""Typed, frozen settings, by subject: models, devices, training."""
+
+from whisfusion_jax.config.devices import (
+    ROWS,
+    MeshConfig,
+    ProcessesConfig,
+)
+from whisfusion_jax.config.models import (
+    BUNDLE_FORMAT,
+    FRAMES_PER_SECOND,
+    WHISPER_SIZES,
+    BundleConfig,
+    CtcConfig,
+    DenoiserConfig,
+    MemoryConfig,
+    TokenRules,
+    WhisperConfig,
+)
+from whisfusion_jax.config.training import (
+    OptimizerConfig,
+    PhaseConfig,
+    TrainConfig,
+    read_config,
+)
+
+__all__ = [
+    "BUNDLE_FORMAT",
+    "FRAMES_PER_SECOND",
+    "ROWS",
+    "WHISPER_SIZES",
+    "BundleConfig",
+    "CtcConfig",
+    "DenoiserConfig",
+    "MemoryConfig",
+    "MeshConfig",
+    "OptimizerConfig",
+    "PhaseConfig",
+    "ProcessesConfig",
+    "TokenRules",
+    "TrainConfig",
+    "WhisperConfig",
+    "read_config",
+]

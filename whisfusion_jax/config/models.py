@@ -1,0 +1,223 @@
+"""Sizes of models, and a bundle's `config.json`, which says them."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from whisfusion_jax.config.strict import FromDict, frozen
+from whisfusion_jax.errors import WhisfusionError
+
+FRAMES_PER_SECOND = 50
+"""Of the encoder: two log-mel frames each."""
+
+BUNDLE_FORMAT = 2
+"""Of bundles' directories."""
+
+
+@dataclass(frozen=True)
+class WhisperConfig(FromDict):
+    """Sizes of a Whisper model (OpenAI's `ModelDimensions`, in full words).
+
+    Every published Whisper has feed-forward layers of four times the width and 64 features a head.
+    """
+
+    mel_bins: int
+    vocabulary: int
+    width: int
+    heads: int
+    encoder_layers: int
+    decoder_layers: int
+    audio_positions: int = 1500
+    """Encoder frames of a full window: 30 s at FRAMES_PER_SECOND."""
+    text_positions: int = 448
+    """The longest token row that the decoder's positions reach."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise WhisfusionError(f"WhisperConfig.{field.name} must be at least 1")
+        if self.width % self.heads:
+            raise WhisfusionError(
+                f"WhisperConfig.width {self.width} is no multiple of its {self.heads} heads"
+            )
+
+    @property
+    def multilingual(self) -> bool:
+        """OpenAI's own rule: English-only vocabularies are one or more rows shorter."""
+        return self.vocabulary >= 51_865
+
+
+def _whisper(
+    width: int, layers: int, vocabulary: int = 51_865, mel_bins: int = 80, decoder_layers: int = 0
+) -> WhisperConfig:
+    return WhisperConfig(
+        mel_bins=mel_bins,
+        vocabulary=vocabulary,
+        width=width,
+        heads=width // 64,
+        encoder_layers=layers,
+        decoder_layers=decoder_layers or layers,
+    )
+
+
+WHISPER_SIZES: Mapping[str, WhisperConfig] = {
+    "tiny.en": _whisper(384, 4, 51_864),
+    "tiny": _whisper(384, 4),
+    "base.en": _whisper(512, 6, 51_864),
+    "base": _whisper(512, 6),
+    "small.en": _whisper(768, 12, 51_864),
+    "small": _whisper(768, 12),
+    "medium.en": _whisper(1024, 24, 51_864),
+    "medium": _whisper(1024, 24),
+    "large": _whisper(1280, 32),
+    "large-v2": _whisper(1280, 32),
+    "large-v3": _whisper(1280, 32, 51_866, mel_bins=128),
+    "large-v3-turbo": _whisper(1280, 32, 51_866, mel_bins=128, decoder_layers=4),
+}
+"""The published models' sizes, from their public configurations."""
+
+
+@dataclass(frozen=True)
+class TokenRules(FromDict):
+    """Which tokens Whisper's decoder may not write (its generation settings, timestamps off)."""
+
+    suppress: tuple[int, ...] = ()
+    """Never written: music signs, brackets, speaker dashes, task tokens."""
+    suppress_first: tuple[int, ...] = ()
+    """Never the first token of the text: a blank, the end token."""
+
+
+@dataclass(frozen=True)
+class MemoryConfig(FromDict):
+    """How a bundle's padding memory was made (docs/padding_memory.md)."""
+
+    pool: int = 10
+    """Encoder frames that one memory vector stands for (50 a second)."""
+    first_frame: int = 300
+    """Encoder frame where the memory begins: the end of the smallest bucket."""
+    loudness: float | None = 1.5
+    """Where the log-mel's maximum is put, in log10 power, so that silence has one value;
+    None leaves it, as Whisper does."""
+
+    def __post_init__(self) -> None:
+        if self.pool < 1 or self.first_frame < 0 or self.first_frame % self.pool:
+            raise WhisfusionError(
+                f"memory: first_frame {self.first_frame} is no multiple of pool {self.pool}"
+            )
+
+    def fits(self, frames: int) -> bool:
+        """Whether the memory can follow a bucket of this many encoder frames."""
+        return frames >= self.first_frame and (frames - self.first_frame) % self.pool == 0
+
+
+@dataclass(frozen=True)
+class DenoiserConfig(FromDict):
+    """Sizes and kind of a masked-diffusion decoder."""
+
+    vocabulary: int
+    """Tokens it can write: the whole of Whisper's, or a shortlist."""
+    width: int
+    heads: int
+    layers: int
+    audio_width: int
+    """Of the encoder's states."""
+    hidden: int
+    """Width inside feed-forward layers."""
+    warm: bool
+    """Whisper's decoder with adapters at positions that are asked; else the paper's Transformer:
+    RMSNorm, rotary positions, SwiGLU, no biases."""
+    rank: int = 0
+    """Of the adapters of positions that are asked; 0 is without."""
+    positions: int = 448
+    """The longest prompt and canvas together; a table of that many in the warm kind."""
+    shared_heads: int | None = None
+    """Heads of cross-attention's keys and values; None is `heads`. Not in the warm kind."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.heads % (self.shared_heads or self.heads):
+            raise WhisfusionError(
+                f"DenoiserConfig: {self.heads} heads divide neither width {self.width} "
+                f"nor into {self.shared_heads} shared ones"
+            )
+        if self.warm and self.shared_heads not in (None, self.heads):
+            raise WhisfusionError("DenoiserConfig: a warm denoiser shares no heads")
+
+    @classmethod
+    def of_whisper(
+        cls, model: WhisperConfig, vocabulary: int | None = None, rank: int = 64
+    ) -> Self:
+        """The warm denoiser of a Whisper."""
+        return cls(
+            vocabulary=vocabulary or model.vocabulary,
+            width=model.width,
+            heads=model.heads,
+            layers=model.decoder_layers,
+            audio_width=model.width,
+            hidden=4 * model.width,
+            warm=True,
+            rank=rank,
+            positions=model.text_positions,
+        )
+
+
+@dataclass(frozen=True)
+class CtcConfig(FromDict):
+    """Sizes of a CTC head (models/ctc.py)."""
+
+    width: int
+    """Of the encoder's states and the head's own."""
+    heads: int
+    vocabulary: int = 8192
+    """Names: tokens, blank and unknown."""
+    layers: int = 2
+    stride: int = 4
+    """Frames that are joined: 80 ms."""
+
+    @classmethod
+    def of_whisper(cls, model: WhisperConfig, vocabulary: int = 8192) -> Self:
+        """The head of a Whisper's encoder."""
+        return cls(width=model.width, heads=model.heads, vocabulary=vocabulary)
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """A bundle's `config.json`."""
+
+    model: WhisperConfig
+    rules: TokenRules = TokenRules()
+    alignment_heads: tuple[tuple[int, int], ...] = ()
+    """(layer, head) pairs whose cross-attention follows the audio; for word times."""
+    memory: MemoryConfig | None = None
+    denoiser: DenoiserConfig | None = None
+    ctc: CtcConfig | None = None
+    source: str = ""
+    """Where the weights came from, and their licence, in words."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"format": BUNDLE_FORMAT, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "BundleConfig":
+        """Inverse of `to_dict`.
+
+        Raises:
+            WhisfusionError: the format is another, or a field is unknown or missing.
+        """
+        fields = dict(data)
+        if (version := fields.pop("format", None)) != BUNDLE_FORMAT:
+            raise WhisfusionError(
+                f"bundle format {version} is not {BUNDLE_FORMAT}, the one this release reads"
+            )
+        if "model" not in fields:
+            raise WhisfusionError("the bundle's config has no model")
+        memory, denoiser, ctc = (fields.get(name) for name in ("memory", "denoiser", "ctc"))
+        return cls(
+            model=WhisperConfig.from_dict(fields["model"]),
+            rules=TokenRules.from_dict(fields.get("rules", {})),
+            alignment_heads=frozen(fields.get("alignment_heads", [])),
+            memory=None if memory is None else MemoryConfig.from_dict(memory),
+            denoiser=None if denoiser is None else DenoiserConfig.from_dict(denoiser),
+            ctc=None if ctc is None else CtcConfig.from_dict(ctc),
+            source=fields.get("source", ""),
+        )

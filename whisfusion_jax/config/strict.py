@@ -1,0 +1,41 @@
+"""Construction from JSON that takes nothing it doesn't know."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any, Self
+
+from whisfusion_jax.errors import WhisfusionError
+
+
+class FromDict:
+    """Strict JSON-style construction, shared by every config."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Build from parsed JSON; lists become tuples.
+
+        Raises:
+            WhisfusionError: a field is unknown (the nearest known name is suggested) or missing.
+        """
+        fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        for key in data:
+            if key not in fields:
+                near = difflib.get_close_matches(key, fields, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise WhisfusionError(f"{cls.__name__} has no field {key!r}{hint}")
+        missing = [
+            name
+            for name, field in fields.items()
+            if name not in data
+            and field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise WhisfusionError(f"{cls.__name__} lacks {', '.join(missing)}")
+        return cls(**{key: frozen(value) for key, value in data.items()})
+
+
+def frozen(value: Any) -> Any:
+    """JSON's lists as tuples, also inside of each other."""
+    return tuple(frozen(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,75 @@
+"""A draft of the whole text, and where in it the text that stands has come to.
+
+The draft is what a CTC head hears (`models/ctc.py`), all at once, before the first pass. Whisper
+writes some words otherwise, leaves some out and puts some in. So what stands is aligned with the
+draft by edit distance, token by token, and the draft goes on behind the beginning that is nearest.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from whisfusion_jax.models.ctc import BLANK, UNKNOWN
+
+
+def collapsed(names: jax.Array, length: int, end: int) -> jax.Array:
+    """What CTC frames say: repetitions and blanks gone, the end token behind.
+
+    Args:
+        names: [rows, frames] int32: each frame's token, UNKNOWN or BLANK.
+        length: of the draft; what is longer is cut.
+
+    Returns:
+        [rows, length] int32; UNKNOWN behind the end token.
+    """
+    before = jnp.pad(names[:, :-1], ((0, 0), (1, 0)), constant_values=BLANK)
+    said = (names != before) & (names != BLANK)
+    place = jnp.cumsum(said, axis=1)
+
+    def row(names: jax.Array, said: jax.Array, place: jax.Array) -> jax.Array:
+        empty = jnp.full(length, UNKNOWN, jnp.int32)
+        put = empty.at[jnp.where(said, place - 1, length)].set(names, mode="drop")
+        return put.at[place[-1]].set(end, mode="drop")
+
+    return jax.vmap(row)(names, said, place)
+
+
+def start(draft: jax.Array) -> jax.Array:
+    """Edit distances of an empty text to each beginning of a draft: [rows, length + 1] int32."""
+    return jnp.broadcast_to(jnp.arange(draft.shape[1] + 1), (len(draft), draft.shape[1] + 1))
+
+
+def follow(
+    distances: jax.Array, draft: jax.Array, tokens: jax.Array, count: jax.Array
+) -> jax.Array:
+    """The distances once more of the text stands.
+
+    Args:
+        distances: [rows, length + 1].
+        draft: [rows, length].
+        tokens: [rows, n]: what comes behind the text,
+        count: [rows]: and how many of them.
+    """
+    far = distances.shape[1] + draft.shape[1] + tokens.shape[1]
+
+    def one(number: jax.Array, distances: jax.Array) -> jax.Array:
+        token = jax.lax.dynamic_index_in_dim(tokens, number, axis=1)
+        replaced = distances[:, :-1] + (draft != token)
+        # The token is put in, or stands for one of the draft's.
+        grown = (distances + 1).at[:, 1:].min(replaced)
+        # Or some of the draft's are left out: the nearest of all shorter beginnings, by doubling.
+        skipped = 1
+        while skipped < distances.shape[1]:
+            shifted = jnp.pad(grown[:, :-skipped], ((0, 0), (skipped, 0)), constant_values=far)
+            grown = jnp.minimum(grown, shifted + skipped)
+            skipped *= 2
+        return jnp.where(number < count[:, None], grown, distances)
+
+    return jax.lax.fori_loop(0, tokens.shape[1], one, distances)
+
+
+def rest(distances: jax.Array, draft: jax.Array, count: int) -> jax.Array:
+    """How the draft goes on behind what stands: [rows, count] int32, UNKNOWN where it doesn't."""
+    # Of equally near beginnings the longest: a word is written otherwise more often than put in.
+    reached = distances.shape[1] - 1 - distances[:, ::-1].argmin(1)
+    filled = jnp.pad(draft, ((0, 0), (0, count)), constant_values=UNKNOWN)
+    return jax.vmap(lambda row, at: jax.lax.dynamic_slice_in_dim(row, at, count))(filled, reached)

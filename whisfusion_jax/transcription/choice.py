@@ -1,0 +1,120 @@
+"""The decoder that a user asks for, out of a bundle: its weights, and how it writes."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.config import DenoiserConfig, TokenRules
+from whisfusion_jax.decoding.denoising import DenoisingSettings
+from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
+from whisfusion_jax.decoding.vocabulary import Vocabulary
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.models.ctc import UNKNOWN, CtcHead
+from whisfusion_jax.models.denoiser import on_decoder, untrained_denoiser
+from whisfusion_jax.models.output import Model, with_tiles
+from whisfusion_jax.text.shortlist import Shortlist
+from whisfusion_jax.transcription.decoders import (
+    Autoregressive,
+    Decode,
+    DecoderName,
+    Denoisers,
+    Diffusion,
+    Exact,
+)
+
+DRAFTED = 6
+"""Tokens of a draft that are verified in a pass: more are seldom all right."""
+MASKED = 12
+"""Positions that a pass reads where masks alone write ahead."""
+_ROWS_ON_CPU = 2
+"""Batches in which exact decoding is the faster way on a CPU (docs/results.md)."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a Transcriber runs."""
+
+    models: Any
+    """As `decode` takes them."""
+    decode: Decode
+    shortlist: Shortlist | None
+    """By which `decode` counts tokens; None is as Whisper does."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user says of a decoder."""
+
+    decoder: DecoderName | None = None
+    beams: int = 1
+    rule: UnmaskingRule | None = None
+    candidates: int = 1
+    temperature: float = 0.0
+    stretch: int | None = None
+
+
+def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mesh: Mesh) -> Choice:
+    """Load a decoder.
+
+    Args:
+        bundle: whose text is written.
+        drafts: whose denoiser, or head, writes ahead; perhaps the same.
+
+    Raises:
+        WhisfusionError: the bundles have not what the decoder needs.
+    """
+    config, tokenizer = bundle.config, bundle.tokenizer
+    size = config.model.vocabulary
+    languages = tuple(sorted(tokenizer.languages.values())) if config.model.multilingual else ()
+    vocabulary = Vocabulary(config.rules, tokenizer.end, tokenizer.no_speech, languages, size)
+    on_cpu = jax.default_backend() == "cpu" and mesh.size == 1
+
+    def prepared(model: Model) -> Model:
+        return with_tiles(model) if on_cpu else model
+
+    if wishes.decoder == "ar":
+        decoder = prepared(bundle.load_decoder(dtype, mesh))
+        return Choice(decoder, Autoregressive(vocabulary, wishes.beams), None)
+    head = drafts.load_ctc(dtype, mesh) if drafts.config.ctc else None
+    stretch = wishes.stretch or (1 + DRAFTED if head else MASKED)
+    trained = drafts.config.denoiser is not None
+    rule = wishes.rule or PositionBiased(entropy=1.0 if trained else 0.0)
+    if wishes.decoder == "diffusion" and trained:
+        denoiser, shortlist = drafts.load_denoiser(dtype, mesh)
+        never = (*shortlist.those_of(config.rules.suppress), *shortlist.special)
+        own = Vocabulary(TokenRules(never), shortlist.end, size=len(shortlist))
+        if head:
+            head = _renamed(head, shortlist)
+        settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
+        return Choice(Denoisers(prepared(denoiser), head), Diffusion(settings, stretch), shortlist)
+    if not trained and head is None:
+        raise WhisfusionError(f"{drafts.path}: has neither a denoiser nor a head that drafts")
+    decoder = prepared(bundle.load_decoder(dtype, mesh))
+    denoiser = (
+        drafts.load_denoiser(dtype, mesh)[0]
+        if trained
+        else untrained_denoiser(DenoiserConfig.of_whisper(config.model, rank=0), dtype)
+    )
+    denoisers = Denoisers(on_decoder(denoiser, decoder), head)
+    if wishes.decoder == "diffusion":
+        settings = DenoisingSettings(vocabulary, rule, wishes.candidates, wishes.temperature)
+        return Choice(denoisers, Diffusion(settings, stretch), None)
+    if not rule.stops_early:
+        raise WhisfusionError("exact: a rule that asks again for what was written can't be held to")
+    exactly = DenoisingSettings(vocabulary, replace(rule, revise=1.0))  # type: ignore[type-var]
+    most_rows = _ROWS_ON_CPU if on_cpu else None
+    return Choice((decoder, denoisers), Exact(exactly, stretch, most_rows), None)
+
+
+def _renamed(head: CtcHead, shortlist: Shortlist) -> CtcHead:
+    """A head, changed in place, that counts tokens as a denoiser does."""
+    names = np.asarray(head.names[...])
+    own, known = shortlist.lookup(np.maximum(names, 0))
+    head.names.set_value(jnp.asarray(np.where(names < 0, names, np.where(known, own, UNKNOWN))))
+    return head
