@@ -1,6 +1,7 @@
 """Score a bundle on a test set: error rates, steps, speed, the worst utterances.
 
 python eval.py --manifest set/manifest.jsonl --json report.json
+python eval.py --corpus LibriSpeech --split test-clean
 python eval.py --data data/synthetic_speech/en_0/1.0.0 --split test
 python eval.py --manifest set/manifest.jsonl --curve curve.png
 python eval.py --wordless 100
@@ -13,6 +14,7 @@ import tyro
 from rich.console import Console
 
 from whisfusion_jax.cli import Decoding, keep_compiled_programs, progress_bar, run
+from whisfusion_jax.data.corpora import read_corpus
 from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.data.sources import Prepared, Wordless
 from whisfusion_jax.errors import WhisfusionError
@@ -24,8 +26,9 @@ from whisfusion_jax.transcription.transcriber import Source, Transcriber
 def evaluate(
     decoding: Decoding,
     manifest: Path | None = None,
+    corpus: Path | None = None,
     data: Path | None = None,
-    split: str = "test",
+    split: str | None = None,
     wordless: int = 0,
     curve: Path | None = None,
     json: Path | None = None,
@@ -36,8 +39,9 @@ def evaluate(
     Args:
         manifest: JSON lines, each with audio (a path beside the manifest) and text, and perhaps
             language, speaker and source.
+        corpus: Instead, a directory of LibriSpeech, MLS, Common Voice, FLEURS or VCTK, as unpacked.
         data: Instead, a directory of a prepared TFDS set with audio and text.
-        split: Of that set.
+        split: Of a corpus, without it all; of a prepared set, without it test.
         wordless: Instead, so many clips of silence, noise and tones: in how many is no text?
         curve: Measure errors against steps over many rules, and draw them here (.png, .svg).
         json: Write the report here as well.
@@ -46,7 +50,7 @@ def evaluate(
     keep_compiled_programs()
     if wordless:
         return count_empty(decoding.transcriber(), wordless)
-    utterances, sources = test_set(manifest, data, split)
+    utterances, sources = test_set(manifest, corpus, data, split)
     if curve is not None:
         points = measure_curve(
             lambda rule: score_all(decoding.transcriber(rule), utterances, sources)
@@ -64,20 +68,19 @@ def evaluate(
 
 
 def test_set(
-    manifest: Path | None, data: Path | None, split: str
+    manifest: Path | None, corpus: Path | None, data: Path | None, split: str | None
 ) -> tuple[Sequence[Utterance], Sequence[Source]]:
     """Utterances, and what to transcribe for each.
 
     Raises:
-        WhisfusionError: neither a manifest nor data is named, or both are.
+        WhisfusionError: none of them is named, or several are.
     """
-    if (manifest is None) == (data is None):
-        raise WhisfusionError("name a test set: --manifest, --data or --wordless")
-    if manifest is not None:
-        utterances = read_manifest(manifest)
+    if sum(each is not None for each in (manifest, corpus, data)) != 1:
+        raise WhisfusionError("name a test set: --manifest, --corpus, --data or --wordless")
+    if data is None:
+        utterances = read_corpus(corpus, split) if corpus else read_manifest(manifest or Path())
         return utterances, [utterance.audio for utterance in utterances]
-    assert data is not None
-    prepared = Prepared(data, split)
+    prepared = Prepared(data, split or "test")
     examples = [prepared[number] for number in range(len(prepared))]
     return (
         [Utterance(f"{data} {n}", each.text, each.language) for n, each in enumerate(examples)],

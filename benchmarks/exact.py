@@ -74,7 +74,7 @@ def same(
         worst: How many of those that need most passes to show.
     """
     keep_compiled_programs()
-    utterances, sources = test_set(manifest, data, split)
+    utterances, sources = test_set(manifest, None, data, split)
     whisper = open_bundle(bundle)
     drafting = drafting_bundle(whisper, drafts or bundle)
     options: dict[str, Any] = {"dtype": dtype, "window": window, "batch_size": 1}

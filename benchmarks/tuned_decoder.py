@@ -71,7 +71,7 @@ def main(
     before = opened.load_decoder()
     after = tune(before, opened, Encoded(encoded), shortlist, steps, rate)
     table = Table("share of the way", "made voices, WER %", "real recordings, WER %")
-    sets = test_set(None, data, "test"), test_set(manifest, None, "test")
+    sets = test_set(None, None, data, "test"), test_set(manifest, None, None, None)
     for share in shares:
         mixed = jax.tree.map(partial(lambda share, a, b: a + share * (b - a), share), before, after)
         with TemporaryDirectory() as folder:

@@ -1,5 +1,6 @@
 """From examples to training batches, by way of the encoder's states on disk."""
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tests.support import TINY, random_bundle, speechlike
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.config import TokenRules
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.data.batches import Plan, batches, load_batch
 from whisfusion_jax.data.encoded import Encoded, Examples, encode, encode_examples
@@ -29,6 +31,19 @@ class Spoken:
 
     def __getitem__(self, number: int) -> Example:
         return Example(speechlike(1 + number, number), TEXTS[number % 4])
+
+
+class Repeated(Spoken):
+    """Alike short examples, so that whole batches of them are encoded."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> Example:
+        return Example(speechlike(2, number), "Alike.")
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +76,25 @@ def test_texts_survive(encoded: Encoded, bundle: Bundle) -> None:
 
 
 def test_what_whisper_hears_can_stand_for_the_text(bundle: Bundle, tmp_path: Path) -> None:
-    heard = encode_examples(Spoken(), bundle, tmp_path / "heard", heard=True)
-    transcriber = Transcriber(bundle, decoder="ar")
-    for number in (0, 4):
-        (segment,) = transcriber.transcribe(Spoken()[number].samples).segments
-        assert heard.tokens(number).tolist() == [*segment.tokens, bundle.tokenizer.end]
+    with pytest.raises(WhisfusionError, match="no example"):
+        encode_examples(Spoken(), bundle, tmp_path / "endless", heard=True)
+    # Random weights that have little to say come to an end.
+    few = {bundle.tokenizer.end, *range(100, 104)}
+    rules = TokenRules(tuple(set(range(TINY.vocabulary)) - few), (bundle.tokenizer.end,))
+    terse = random_bundle(tmp_path / "terse", TINY, rules=rules)
+    add_memory(terse, [read_audio(clip) for clip in sorted(CLIPS.glob("*.wav"))])
+    terse = Bundle.open(terse.path)
+    heard = encode_examples(Spoken(), terse, tmp_path / "heard", heard=True)
+    assert len(heard) + len(heard.unreadable) == 10
+    transcriber = Transcriber(terse, decoder="ar")
+    texts = {
+        tuple(transcriber.transcribe(Spoken()[number].samples).segments[0].tokens)
+        for number in range(10)
+    }
+    for number in range(len(heard)):
+        *text, end = heard.tokens(number).tolist()
+        assert tuple(text) in texts
+        assert end == bundle.tokenizer.end
 
 
 def test_states_do_not_depend_on_who_shares_the_batch(
@@ -89,7 +118,7 @@ def test_live_examples_are_the_same_without_a_teacher(
     live = Live(Spoken(), bundle, tmp_path / "examples.npz")
     assert [n.tolist() for n in plan(live).epoch(0)] == [n.tolist() for n in plan(encoded).epoch(0)]
     for numbers in plan(encoded).epoch(0)[:3]:
-        expected, found = (load_batch(numbers, each, shortlist) for each in (encoded, live))
+        expected, found = (load_batch(numbers, plan(each), shortlist) for each in (encoded, live))
         heard = encode(bundle.load_encoder(), bundle.load_memory(), found.audio).states
         frames = expected.audio.shape[1]
         np.testing.assert_allclose(heard[:, :frames], expected.audio, atol=2e-3)
@@ -141,7 +170,7 @@ def test_an_epoch_has_every_example_and_equal_shapes(
     seen: set[int] = set()
     for numbers in whole.epoch(0):
         seen.update(numbers.tolist())
-        batch = load_batch(numbers, encoded, shortlist)
+        batch = load_batch(numbers, whole, shortlist)
         rows, canvas = batch.targets.tokens.shape
         assert rows == whole.audios(canvas)
         assert batch.audio.shape[0] == rows
@@ -177,3 +206,47 @@ def test_a_saved_pipeline_goes_on_where_it_stood(encoded: Encoded, shortlist: Sh
 def test_a_missing_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(WhisfusionError, match="nowhere: no encoded examples"):
         Encoded(tmp_path / "nowhere")
+
+
+class KilledError(Exception):
+    """The run ends here."""
+
+
+def test_encoding_goes_on_where_it_was_killed(
+    encoded: Encoded, bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "set"
+
+    def until(most: int) -> Callable[[Sequence[int]], Iterator[int]]:
+        def track(numbers: Sequence[int]) -> Iterator[int]:
+            asked.append(len(numbers))
+            for count, number in enumerate(numbers):
+                if count == most:
+                    raise KilledError
+                yield number
+
+        return track
+
+    asked: list[int] = []
+    many = Repeated(40)
+    with pytest.raises(KilledError):
+        encode_examples(many, bundle, folder, until(39))
+    with pytest.raises(WhisfusionError, match="no encoded examples"):
+        Encoded(folder)
+    with pytest.raises(WhisfusionError, match="is of other data"):
+        encode_examples(Repeated(41), bundle, folder)
+    # What a run leaves that is killed while it writes.
+    for states in folder.glob("*.states"):
+        with states.open("ab") as file:
+            file.write(b"torn")
+    found = encode_examples(many, bundle, folder, until(40))
+    assert asked == [40, 8]
+    whole = encode_examples(many, bundle, tmp_path / "whole")
+    for number in range(40):
+        np.testing.assert_array_equal(found.tokens(number), whole.tokens(number))
+        one = np.array([number])
+        np.testing.assert_allclose(found.audio(one), whole.audio(one), atol=1e-3)
+        for a, b in zip(found.teacher(number), whole.teacher(number), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-2)
+    # A folder that is finished is only opened.
+    encode_examples(many, bundle, folder, until(0))

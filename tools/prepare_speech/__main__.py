@@ -1,15 +1,20 @@
-"""Prepare sets to train on: made speech, or recordings listed in a manifest.
+"""Prepare sets to train on: made speech, recordings listed in a manifest, public sets.
 
 python -m tools.prepare_speech made --sentences en.txt --language en --utterances 20000
 python -m tools.prepare_speech recorded --manifest digits/manifest.jsonl --without-speakers theo
+python -m tools.prepare_speech corpus LibriSpeech
+python -m tools.prepare_speech voice-acting queen.1c
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import tyro
 
+from tools.prepare_speech.voice_acting import unpack_speech
 from whisfusion_jax.cli import run
 from whisfusion_jax.data.manifest_speech import ManifestSpeech, ManifestSpeechConfig
 from whisfusion_jax.data.synthetic_speech import SyntheticSpeech, SyntheticSpeechConfig
@@ -60,6 +65,7 @@ def recorded(
     manifest: Path,
     name: str | None = None,
     without_speakers: tuple[str, ...] = (),
+    without_texts: bool = False,
     data_dir: Path = Path("data"),
 ) -> int:
     """Take over recordings.
@@ -71,6 +77,7 @@ def recorded(
             language, speaker and split.
         name: Of the set; without it the manifest's directory gives it.
         without_speakers: Their recordings are left out, and make the split `unheard`.
+        without_texts: Lines may lack a text: for training on what Whisper hears (`--heard`).
         data_dir: Where prepared sets lie.
     """
     if not manifest.is_file():
@@ -78,9 +85,47 @@ def recorded(
     config = ManifestSpeechConfig(
         name=name or manifest.resolve().parent.name,
         manifest=str(manifest),
+        texts=not without_texts,
         without_speakers=without_speakers,
     )
     _prepare(ManifestSpeech, config, data_dir)
+    return 0
+
+
+def corpus(
+    directory: tyro.conf.Positional[Path], name: str | None = None, data_dir: Path = Path("data")
+) -> int:
+    """Take over a public set: LibriSpeech, MLS, Common Voice, FLEURS or VCTK, as unpacked.
+
+    Writes DATA_DIR/manifest_speech/NAME/1.0.0, with the set's own splits.
+
+    Args:
+        directory: The set's.
+        name: Of what is written; without it the directory's.
+        data_dir: Where prepared sets lie.
+    """
+    found = name or directory.resolve().name
+    _prepare(ManifestSpeech, ManifestSpeechConfig(name=found, manifest=str(directory)), data_dir)
+    return 0
+
+
+def voice_acting(
+    game: tyro.conf.Positional[Path], name: str = "voiceacting", data_dir: Path = Path("data")
+) -> int:
+    """Take over the spoken lines of a game, without texts: to be `heard`.
+
+    Flight of the Amazon Queen, freeware (its readme is to be kept with it), as Debian's package
+    flight-of-the-amazon-queen has it: about twenty actors, 264 minutes.
+
+    Args:
+        game: Its queen.1c.
+        name: Of what is written.
+        data_dir: Where prepared sets lie.
+    """
+    with TemporaryDirectory() as folder:
+        manifest = unpack_speech(game, Path(folder))
+        config = ManifestSpeechConfig(name=name, manifest=str(manifest), texts=False)
+        _prepare(ManifestSpeech, config, data_dir)
     return 0
 
 
@@ -95,5 +140,10 @@ def _prepare(builder: Any, config: Any, data_dir: Path) -> None:
     print(prepared.data_dir)
 
 
+_COMMANDS: dict[str, Callable[..., int]] = {
+    "made": made, "recorded": recorded, "corpus": corpus, "voice-acting": voice_acting
+}  # fmt: skip
+
+
 if __name__ == "__main__":
-    run(lambda: tyro.extras.subcommand_cli_from_dict({"made": made, "recorded": recorded}))
+    run(lambda: tyro.extras.subcommand_cli_from_dict(_COMMANDS))

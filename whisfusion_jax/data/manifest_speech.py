@@ -1,4 +1,4 @@
-"""A TFDS builder: recordings listed in a manifest of JSON lines."""
+"""A TFDS builder: recordings listed in a manifest of JSON lines, or a public set's."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from whisfusion_jax.audio.read import read_audio
+from whisfusion_jax.data.corpora import read_corpus
 from whisfusion_jax.data.features import speech_features, to_int16
 from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.errors import AudioError
@@ -19,13 +20,16 @@ class ManifestSpeechConfig(tfds.core.BuilderConfig):
 
     Attributes:
         manifest: JSON lines: audio (a path beside the manifest) and text; perhaps language,
-            speaker and split (`train` where it is missing).
+            speaker and split (`train` where it is missing). Or a directory that `read_corpus`
+            knows.
+        texts: whether every recording must have one.
         without_speakers: their recordings are left out of `train`, and make the split
             `unheard`.
     """
 
     name: str = "manifest"
     manifest: str = ""
+    texts: bool = True
     without_speakers: tuple[str, ...] = ()
 
 
@@ -44,10 +48,12 @@ class ManifestSpeech(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> Mapping[str, Iterator[Any]]:
         config, self.unreadable = self.builder_config, list[str]()
         splits: dict[str, list[Utterance]] = {}
-        for utterance in read_manifest(Path(config.manifest)):
+        path = Path(config.manifest)
+        listed = read_corpus(path) if path.is_dir() else read_manifest(path, config.texts)
+        for utterance in listed:
             held_out = utterance.speaker in config.without_speakers
             splits.setdefault("unheard" if held_out else utterance.split, []).append(utterance)
-        return {name: self._generate_examples(listed) for name, listed in splits.items()}
+        return {name: self._generate_examples(each) for name, each in splits.items()}
 
     def _generate_examples(
         self, utterances: list[Utterance]
