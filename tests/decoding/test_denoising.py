@@ -118,10 +118,10 @@ def test_candidates_differ_where_a_rule_or_a_temperature_draws(denoiser: Denoise
 
 
 def test_a_stretch_writes_the_canvas_strictly_from_left_to_right(
-    denoiser: Denoiser,
+    untrained: Denoiser,
 ) -> None:
     rule = PositionBiased(9.0, bias=100.0, revise=0)
-    whole = run(denoiser, rule, [0, 1, 2, 3])
+    whole = run(untrained, rule, [0, 1, 2, 3])
     assert 2 < whole.steps.max() < N
     for stretch in (6, N + 2):
         found = run_by_stretches(untrained, rule, [0, 1, 2, 3], stretch=stretch)

@@ -27,11 +27,10 @@ from whisfusion_jax.models.denoiser import (
     warm_denoiser,
 )
 from whisfusion_jax.models.encoder import AudioStates
-from whisfusion_jax.models.output import with_tiles
 from whisfusion_jax.models.whisper import Whisper
 
 END, LENGTH, SIZE = 256, 24, 5
-VOCABULARY = Vocabulary(TINY_RULES, end=END, no_speech=264, size=TINY.vocabulary)
+VOCABULARY = Vocabulary(TINY_RULES, end=END, no_speech=264)
 PROMPTS = jnp.array([[257, 265]] * 3)
 KEYS = draws_of(jax.random.split(jax.random.key(0), 3))
 MASKS = PositionBiased(9.0, revise=1.0)
@@ -158,15 +157,6 @@ def test_a_denoiser_without_adapters_needs_no_training(tiny_whisper: Whisper) ->
     expected = greedy(tiny_whisper.decoder, audio)
     found = exact(on_decoder(plain, tiny_whisper.decoder), audio, expected.tokens, NO_MASKS)
     assert_same(found, expected)
-
-
-def test_tiles_change_no_token(tiny_whisper: Whisper, denoiser: Denoiser) -> None:
-    audio = audio_of(2)
-    expected = greedy(tiny_whisper.decoder, audio)
-    assert_same(exact(with_tiles(nnx.clone(denoiser)), audio), expected)
-    tiled = greedy(with_tiles(nnx.clone(tiny_whisper.decoder)), audio)
-    np.testing.assert_array_equal(tiled.tokens, expected.tokens)
-    np.testing.assert_allclose(tiled.logprobs, expected.logprobs, atol=1e-5)
 
 
 def test_the_language_is_heard_as_whisper_hears_it(

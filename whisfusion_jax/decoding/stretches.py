@@ -173,7 +173,7 @@ def _read_prompt(
         tokens = jnp.pad(prompt, ((0, 0), (0, positions - first)))[:, None]
         start = jnp.full((batch, 1), begin)
         hidden, cache = denoiser.stretch(
-            tokens, start, count, first, positions, cross, cache, mended=False
+            tokens, start, count, first, positions, cross, cache, mended=False, masks=False
         )
         return hidden[:, 0], cache
 
@@ -243,7 +243,7 @@ def _step(denoiser: Denoiser, prompt: int, how: Stretches, rows: _Rows, state: _
     tokens = jnp.where(state.masked, denoiser.mask_token, before.tokens)
     hidden, cache = denoiser.stretch(
         by_audio(tokens), by_audio(state.start), size, prompt, limit, rows.cross, state.cache,
-        mended=False,
+        mended=False, masks=settings.rule.ahead,
     )  # fmt: skip
     # Output i is for the position at[i], one ahead.
     index = jnp.arange(size)

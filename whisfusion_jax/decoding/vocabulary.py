@@ -21,20 +21,16 @@ class Vocabulary:
     """The token whose probability is asked before the text; None asks nothing."""
     languages: tuple[int, ...] = ()
     """Of the language tokens; none for English-only models."""
-    size: int | None = None
-    """Tokens that there are; None is as many as there are logits (see `models/output.py`)."""
 
     def allowed(self, logits: jax.Array, first: bool | jax.Array) -> jax.Array:
         """Logits with the suppressed tokens at minus infinity.
 
         Args:
-            logits: [..., vocabulary], or a few more.
+            logits: [..., vocabulary].
             first: whether a position is the text's first, [...] or for all.
         """
         banned, at_first = np.zeros((2, logits.shape[-1]), bool)
         banned[list(self.rules.suppress)] = True
-        if self.size is not None:
-            banned[self.size :] = True
         at_first[list(self.rules.suppress_first)] = True
         if not self.rules.suppress_first or first is False:
             return jnp.where(banned, -jnp.inf, logits)
@@ -48,7 +44,7 @@ class Vocabulary:
         """
         if self.no_speech is None:
             return jnp.full(len(logits), jnp.nan)
-        return jax.nn.softmax(logits[:, : self.size])[:, self.no_speech]
+        return jax.nn.softmax(logits)[:, self.no_speech]
 
     def with_language(self, prompt: jax.Array, logits: jax.Array) -> jax.Array:
         """Prompts with the language that is heard, where they name none.

@@ -5,6 +5,8 @@ believed that the decoder doesn't agree to, so it may be small, name a part of t
 learn from little. (Connectionist temporal classification: Graves and others, 2006.)
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,9 +76,17 @@ class CtcHead(nnx.Module):
         same = tokens[..., None] == self.names[...]
         return jnp.where(same.any(-1), same.argmax(-1), self.names.shape[0] - 1)
 
-    def hear(self, states: jax.Array) -> jax.Array:
-        """The likeliest name of each moment: [batch, frames / stride] int32."""
-        return self.names[arg_max(self.scores(self.moments(states)))]
+    def hear(self, states: jax.Array, sure: float = 0.0) -> jax.Array:
+        """The likeliest name of each moment: [batch, frames / stride] int32.
+
+        Args:
+            states: as `moments` takes them.
+            sure: tokens less probable than this are UNKNOWN.
+        """
+        scores = self.scores(self.moments(states))
+        names = self.names[arg_max(scores)]
+        unsure = scores.max(-1) - jax.nn.logsumexp(scores, axis=-1) < math.log(sure or 1e-9)
+        return jnp.where(unsure & (names != BLANK), UNKNOWN, names)
 
 
 def ctc_head(decoder: Decoder, config: CtcConfig, tokens: np.ndarray, seed: int = 0) -> CtcHead:

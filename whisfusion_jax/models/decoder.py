@@ -66,6 +66,8 @@ class DecoderBlock(nnx.Module):
 
 def write(cached: KeysValues, new: KeysValues, position: jax.Array) -> KeysValues:
     """Put new keys and values into the old ones: at one position, or at each row's own."""
+    if position.shape == (1,):  # a scatter would be slower
+        position = position[0]
     update = partial(jax.lax.dynamic_update_slice_in_dim, axis=2 - position.ndim)
     if position.ndim:
         update = jax.vmap(update)
@@ -84,7 +86,6 @@ class Decoder(nnx.Module):
             for _ in range(config.decoder_layers)
         )
         self.norm = layer_norm(config.width, rngs)
-        self.tiles: nnx.Param | None = nnx.data(None)
 
     def cross_cache(self, audio: AudioStates) -> CrossCache:
         """Every layer's cross-attention keys and values."""
@@ -122,8 +123,5 @@ class Decoder(nnx.Module):
         return self.norm(x), tuple(written)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
-        """[..., width] to [..., vocabulary] float32: entry i scores what follows position i.
-
-        With tiles there may be a few more (`models/output.py`).
-        """
-        return scores(hidden, self.embedding, self.tiles)
+        """[..., width] to [..., vocabulary] float32: entry i scores what follows position i."""
+        return scores(hidden, self.embedding[...])

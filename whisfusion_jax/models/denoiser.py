@@ -43,12 +43,12 @@ never saw these; each head learns how much they are worth."""
 class _View:
     """What n queries of each canvas are, and where they look."""
 
-    adapted: jax.Array
-    """[batch, canvases, n, 1]: True where adapters count."""
+    adapted: jax.Array | None
+    """[batch, canvases, n, 1]: True where adapters count; None is nowhere."""
     sight: jax.Array | None
     """[batch * canvases, 1, n, positions]: True where a query may look; None is everywhere."""
-    ahead: jax.Array
-    """Likewise: True where a query looks ahead."""
+    ahead: jax.Array | None
+    """Likewise: True where a query looks ahead; None is nowhere."""
 
 
 class DenoiserBlock(nnx.Module):
@@ -96,21 +96,25 @@ class DenoiserBlock(nnx.Module):
                 features], with those before the queries right, and where the queries start.
         """
         batch, canvases, n, _ = x.shape
-        rows, adapted = (a.reshape(batch * canvases, n, -1) for a in (x, view.adapted))
+
+        def shaped(rows: int, each: jax.Array | None) -> jax.Array | None:
+            return None if each is None else each.reshape(rows, batch * canvases * n // rows, -1)
+
+        rows, adapted = x.reshape(batch * canvases, n, -1), shaped(batch * canvases, view.adapted)
         normed = self.attention_norm(rows)
         attended = self.attention.keys_values(normed, adapted)
         if before is not None:
             cached, start = before
             attended = write(cached, attended, start)
-        bias = None if view.sight is None else jnp.where(view.ahead, self.ahead[...], 0.0)
+        bias = None if view.ahead is None else jnp.where(view.ahead, self.ahead[...], 0.0)
         rows = rows + self.attention(normed, attended, bias=bias, mask=view.sight, adapted=adapted)
         # An audio's canvases stand side by side as more queries: they share keys and values.
-        rows, adapted = (a.reshape(batch, canvases * n, -1) for a in (rows, view.adapted))
+        rows, adapted = rows.reshape(batch, canvases * n, -1), shaped(batch, view.adapted)
         normed = self.cross_norm(rows)
         rows = rows + self.cross_attention(normed, cross, bias=cross_bias, adapted=adapted)
         normed = self.mlp_norm(rows)
         rows = rows + self.mlp(normed)
-        if self.adapts:
+        if self.adapts and adapted is not None:
             rows = rows + self.adapter(normed, adapted)
         return rows.reshape(x.shape), attended
 
@@ -130,7 +134,6 @@ class Denoiser(nnx.Module):
         self.norm = (
             layer_norm(config.width, rngs) if config.warm else nnx.RMSNorm(config.width, rngs=rngs)
         )
-        self.tiles: nnx.Param | None = nnx.data(None)
 
     @property
     def mask_token(self) -> int:
@@ -166,7 +169,7 @@ class Denoiser(nnx.Module):
             view = _view(masked, at, tokens.shape[-1], prompt.shape[1])
             x = x + self.positions[: tokens.shape[-1]]
         else:
-            view = _View(masked[..., None], None, masked)
+            view = _View(masked[..., None], None, None)
         if isinstance(audio, CrossCache):
             for block, cross in zip(self.blocks, audio.layers, strict=True):
                 x, _ = block(x, view, cross, audio.bias)
@@ -198,6 +201,7 @@ class Denoiser(nnx.Module):
         cross: CrossCache,
         cache: Cache,
         mended: bool | None = None,
+        masks: bool = True,
     ) -> tuple[jax.Array, Cache]:
         """One pass of a warm denoiser over a stretch of each canvas, the rest from a cache.
 
@@ -211,6 +215,7 @@ class Denoiser(nnx.Module):
             prompt: positions of the prompt.
             end: positions of prompt and canvas.
             mended: whether the prompt's end has its adapters; None is if its next is masked.
+            masks: whether what masks say is asked for; else all is read as Whisper reads it.
 
         Returns:
             hidden states [batch, canvases, size, width], entry i for the token that stands at
@@ -218,7 +223,11 @@ class Denoiser(nnx.Module):
         """
         at = start[..., None] + jnp.arange(size)
         limit = jnp.minimum(start + size, end)[..., None]
-        view = _view(tokens == self.mask_token, at, limit, prompt, mended)
+        if masks or mended:
+            view = _view(tokens == self.mask_token, at, limit, prompt, mended)
+        else:
+            behind = jnp.arange(tokens.shape[-1]) <= at[..., None]
+            view = _View(None, behind.reshape(-1, 1, *behind.shape[2:]), None)
         x = self._embed(jnp.take_along_axis(tokens, at, axis=-1)) + self.positions[at]
         written = []
         for block, audio, before in zip(self.blocks, cross.layers, cache, strict=True):
@@ -233,9 +242,7 @@ class Denoiser(nnx.Module):
 
     def logits(self, hidden: jax.Array, tokens: jax.Array | None = None) -> jax.Array:
         """[..., width] to [..., vocabulary] float32; or to scores of some tokens alone."""
-        if tokens is None:
-            return scores(hidden, self.embedding, self.tiles)
-        return jnp.matmul(hidden, self.embedding[tokens].T, preferred_element_type=jnp.float32)
+        return scores(hidden, self.embedding[...] if tokens is None else self.embedding[tokens])
 
 
 def _view(

@@ -17,7 +17,6 @@ from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.ctc import UNKNOWN, CtcHead
 from whisfusion_jax.models.denoiser import on_decoder, untrained_denoiser
-from whisfusion_jax.models.output import Model, with_tiles
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.transcription.decoders import (
     Autoregressive,
@@ -30,6 +29,8 @@ from whisfusion_jax.transcription.decoders import (
 
 DRAFTED = 6
 """Tokens of a draft that are verified in a pass: more are seldom all right."""
+SURE = 0.5
+"""How probable a drafted token must be, for masks not to write instead (docs/results.md)."""
 MASKED = 12
 """Positions that a pass reads where masks alone write ahead."""
 _ROWS_ON_CPU = 2
@@ -57,6 +58,7 @@ class Wishes:
     candidates: int = 1
     temperature: float = 0.0
     stretch: int | None = None
+    sure: float | None = None
 
 
 def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mesh: Mesh) -> Choice:
@@ -70,38 +72,36 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         WhisfusionError: the bundles have not what the decoder needs.
     """
     config, tokenizer = bundle.config, bundle.tokenizer
-    size = config.model.vocabulary
     languages = tuple(sorted(tokenizer.languages.values())) if config.model.multilingual else ()
-    vocabulary = Vocabulary(config.rules, tokenizer.end, tokenizer.no_speech, languages, size)
+    vocabulary = Vocabulary(config.rules, tokenizer.end, tokenizer.no_speech, languages)
     on_cpu = jax.default_backend() == "cpu" and mesh.size == 1
 
-    def prepared(model: Model) -> Model:
-        return with_tiles(model) if on_cpu else model
-
     if wishes.decoder == "ar":
-        decoder = prepared(bundle.load_decoder(dtype, mesh))
+        decoder = bundle.load_decoder(dtype, mesh)
         return Choice(decoder, Autoregressive(vocabulary, wishes.beams), None)
     head = drafts.load_ctc(dtype, mesh) if drafts.config.ctc else None
     stretch = wishes.stretch or (1 + DRAFTED if head else MASKED)
     trained = drafts.config.denoiser is not None
+    # Masks that were never trained know less than any draft.
+    sure = (wishes.sure if wishes.sure is not None else SURE) if trained else 0.0
     rule = wishes.rule or PositionBiased(entropy=1.0 if trained else 0.0)
     if wishes.decoder == "diffusion" and trained:
         denoiser, shortlist = drafts.load_denoiser(dtype, mesh)
         never = (*shortlist.those_of(config.rules.suppress), *shortlist.special)
-        own = Vocabulary(TokenRules(never), shortlist.end, size=len(shortlist))
+        own = Vocabulary(TokenRules(never), shortlist.end)
         if head:
             head = _renamed(head, shortlist)
         settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
-        return Choice(Denoisers(prepared(denoiser), head), Diffusion(settings, stretch), shortlist)
+        return Choice(Denoisers(denoiser, head, sure), Diffusion(settings, stretch), shortlist)
     if not trained and head is None:
         raise WhisfusionError(f"{drafts.path}: has neither a denoiser nor a head that drafts")
-    decoder = prepared(bundle.load_decoder(dtype, mesh))
+    decoder = bundle.load_decoder(dtype, mesh)
     denoiser = (
         drafts.load_denoiser(dtype, mesh)[0]
         if trained
         else untrained_denoiser(DenoiserConfig.of_whisper(config.model, rank=0), dtype)
     )
-    denoisers = Denoisers(on_decoder(denoiser, decoder), head)
+    denoisers = Denoisers(on_decoder(denoiser, decoder), head, sure)
     if wishes.decoder == "diffusion":
         settings = DenoisingSettings(vocabulary, rule, wishes.candidates, wishes.temperature)
         return Choice(denoisers, Diffusion(settings, stretch), None)

@@ -1,6 +1,6 @@
 """The decoders that a Transcriber can use, each from the same encoder's states to texts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import jax
@@ -88,12 +88,15 @@ class Denoisers:
 
     denoiser: Denoiser
     head: CtcHead | None = None
+    sure: float = field(default=0.0, metadata={"static": True})
+    """How probable a token of a draft must be; where it isn't, masks write ahead."""
 
     def draft(self, audio: AudioStates, bucket: int, end: int) -> jax.Array | None:
         """The head's text, if there is one: [batch, n] int32."""
         if self.head is None:
             return None
-        heard = self.head.hear(audio.states[:, : bucket * FRAMES_PER_SECOND])
+        states = audio.states[:, : bucket * FRAMES_PER_SECOND]
+        heard = self.head.hear(states, self.sure)
         return collapsed(heard, canvas_for(bucket), end)
 
 
