@@ -43,7 +43,7 @@ def tiny_run(folder: Path) -> TrainConfig:
         sentences=(folder / "sentences.txt",),
         bundle=str(bundle.path),
         commonest=0,
-        phases=(PhaseConfig(200, ("ahead", "uniform")), PhaseConfig(200, ("high_mask",))),
+        phases=(PhaseConfig(200, ("ahead", "uniform")), PhaseConfig(200, ("high_mask", "ahead"))),
         optimizer=OptimizerConfig(rate=1e-2, warmup=20, average=0.95),
         learned=(".*",),
         augmented=0.0,

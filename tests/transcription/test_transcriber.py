@@ -64,7 +64,7 @@ def test_what_shares_a_batch_does_not_matter(name: str, request: pytest.FixtureR
 def test_exact_writes_what_whisper_writes(
     transcriber: Transcriber, with_memory: Bundle, denoising: Bundle
 ) -> None:
-    by_drafts = Transcriber(with_memory, decoder="exact", drafts=denoising, batch_size=4)
+    by_drafts = Transcriber(with_memory, decoder="exact", drafts=denoising, batch_size=2)
     for found, expected in zip(
         by_drafts.transcribe_many(CLIPS), transcriber.transcribe_many(CLIPS), strict=True
     ):
@@ -73,7 +73,7 @@ def test_exact_writes_what_whisper_writes(
             assert own.tokens == whispers.tokens
             assert own.confidences == pytest.approx(whispers.confidences, abs=1e-4)
             assert own.avg_logprob == pytest.approx(whispers.avg_logprob, abs=1e-4)
-            assert own.no_speech_prob == whispers.no_speech_prob
+            assert own.no_speech_prob == pytest.approx(whispers.no_speech_prob, rel=1e-4)
             assert max(own.fixed_at) <= own.steps <= whispers.steps
 
 

@@ -14,7 +14,7 @@ from whisfusion_jax.config import DenoiserConfig, TokenRules
 from whisfusion_jax.decoding.denoising import DenoisingSettings
 from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
 from whisfusion_jax.decoding.vocabulary import Vocabulary
-from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.errors import BundleError, WhisfusionError
 from whisfusion_jax.models.ctc import UNKNOWN, CtcHead
 from whisfusion_jax.models.denoiser import on_decoder, untrained_denoiser
 from whisfusion_jax.text.shortlist import Shortlist
@@ -94,7 +94,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
         return Choice(Denoisers(denoiser, head, sure), Diffusion(settings, stretch), shortlist)
     if not trained and head is None:
-        raise WhisfusionError(f"{drafts.path}: has neither a denoiser nor a head that drafts")
+        raise BundleError(f"{drafts.path}: has no denoiser, and no head that drafts")
     decoder = bundle.load_decoder(dtype, mesh)
     denoiser = (
         drafts.load_denoiser(dtype, mesh)[0]
