@@ -25,8 +25,8 @@ from benchmarks.common import (
 from tools.convert_weights.verify import reference
 from whisfusion_jax.audio.mel import log_mel
 from whisfusion_jax.audio.windows import pad_to
-from whisfusion_jax.decoding.autoregressive import Vocabulary
 from whisfusion_jax.decoding.greedy import decode_greedily
+from whisfusion_jax.decoding.vocabulary import Vocabulary
 
 
 def main(manifest: Path = SAMPLES, bundle: str = "tiny.en") -> None:

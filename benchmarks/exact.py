@@ -40,7 +40,7 @@ from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.models.encoder import AudioStates, Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.parallel.mesh import one_device
-from whisfusion_jax.transcription.choice import Choice, Wishes, choose
+from whisfusion_jax.transcription.choice import DRAFTED, Choice, Wishes, choose
 from whisfusion_jax.transcription.decoders import Exact, Texts
 from whisfusion_jax.transcription.transcriber import SHORT_WINDOW, Transcriber
 
@@ -56,7 +56,7 @@ def same(
     drafts: str | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
     window: float = SHORT_WINDOW,
-    stretches: tuple[int, ...] = (),
+    stretches: tuple[int, ...] = (1 + DRAFTED,),
     worst: int = 10,
 ) -> None:
     """Hold exact decoding's tokens against greedy ones, and count passes.
@@ -70,7 +70,7 @@ def same(
             is a denoiser of random weights.
         dtype: Of weights and activations.
         window: Seconds of the longest window.
-        stretches: Positions that a pass reads, each in its turn; without it as many as by default.
+        stretches: Positions that a pass reads, each in its turn.
         worst: How many of those that need most passes to show.
     """
     keep_compiled_programs()
@@ -82,7 +82,7 @@ def same(
     with progress_bar() as progress:
         watch = partial(progress.track, total=len(utterances))
         expected = list(watch(greedy.transcribe_many(sources), description="one by one"))
-        for stretch in stretches or (None,):
+        for stretch in stretches:
             exact = Transcriber(
                 whisper, decoder="exact", drafts=drafting, stretch=stretch, **options
             )
@@ -94,7 +94,7 @@ def _compare(
     found: Sequence[Any],
     expected: Sequence[Any],
     files: Sequence[str],
-    stretch: int | None,
+    stretch: int,
     worst: int,
 ) -> None:
     equal, rows = 0, []
@@ -105,7 +105,7 @@ def _compare(
             rows.append((a.steps, b.steps, file, a.text))
     passes, tokens = (sum(row[at] for row in rows) for at in (0, 1))
     print(
-        f"stretch {stretch or 'by default'}: {equal} of {len(files)} texts equal, token by token; "
+        f"{stretch} positions: {equal} of {len(files)} texts equal, token by token; "
         f"{tokens / len(rows):.2f} tokens a window (with its end) in {passes / len(rows):.2f} "
         f"passes: {tokens / passes:.2f} tokens a pass"
     )

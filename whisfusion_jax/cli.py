@@ -45,8 +45,8 @@ class DecodingOptions:
     """A bundle's directory, or published weights by name (see `whisfusion get`)."""
     decoder: DecoderName | None = None
     """diffusion writes several tokens a step, ar is Whisper's own, exact writes what ar writes,
-    several tokens a step where that is faster (on a CPU one by one in batches). Without it
-    diffusion, if the bundle has a denoiser."""
+    several tokens a step where that is faster (not on a CPU so far). Without it diffusion, if the
+    bundle has a denoiser."""
     language: str | None = None
     """Spoken language, such as de. Without it Whisper's decoder names it."""
     rule: RuleName | None = None

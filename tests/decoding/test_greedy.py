@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.support import TINY, TINY_RULES
-from whisfusion_jax.decoding.autoregressive import Decoded, Vocabulary
+from whisfusion_jax.decoding.autoregressive import Decoded
 from whisfusion_jax.decoding.greedy import decode_greedily
+from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.whisper import Whisper
 

@@ -25,7 +25,7 @@ def main(whisper: str, denoising: str, decoder: str) -> None:
         mesh = make_mesh(MeshConfig(data, 1, tensor), jax.devices()[: data * tensor])
         transcriber = Transcriber(
             drafts if decoder == "diffusion" else bundle, decoder=decoder, drafts=drafts,
-            mesh=mesh, batch_size=2, **settings,
+            mesh=mesh, batch_size=2, stretch=6, **settings,
         )  # fmt: skip
         # Several at once, and one whose candidates have devices to spare.
         results = [*transcriber.transcribe_many(clips), transcriber.transcribe(clips[2])]

@@ -64,7 +64,7 @@ def test_what_shares_a_batch_does_not_matter(name: str, request: pytest.FixtureR
 def test_exact_writes_what_whisper_writes(
     transcriber: Transcriber, with_memory: Bundle, denoising: Bundle
 ) -> None:
-    by_drafts = Transcriber(with_memory, decoder="exact", drafts=denoising, batch_size=2)
+    by_drafts = Transcriber(with_memory, decoder="exact", drafts=denoising, stretch=5)
     for found, expected in zip(
         by_drafts.transcribe_many(CLIPS), transcriber.transcribe_many(CLIPS), strict=True
     ):

@@ -29,7 +29,7 @@ def _score(utterances: Sequence[Utterance], made: Bundle, whisper: Bundle) -> tu
     if made.config.denoiser:
         transcriber = Transcriber(made)
     else:
-        transcriber = Transcriber(whisper, decoder="exact", drafts=made, batch_size=1)
+        transcriber = Transcriber(whisper, decoder="exact", drafts=made, stretch=7, batch_size=1)
     found = transcriber.transcribe_many([each.audio for each in utterances])
     summary = make_report(utterances, found).summary
     return summary["wer"], summary["steps"]

@@ -108,7 +108,7 @@ class Transcriber:
                 for Whisper's decoder, and for diffusion SHORT_WINDOW, as its steps grow with a
                 window's text, and windows are written side by side.
             stretch: positions that a pass of `exact` or `diffusion` reads; None is as many as were
-                fastest.
+                fastest, for `exact` on a CPU one.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
             dtype: of weights and activations; None is float32 on a CPU, else bfloat16.
