@@ -4,6 +4,7 @@ python -m benchmarks.exact same --manifest SET/manifest.jsonl
 python -m benchmarks.exact same --data MADE --split train[:500]
 python -m benchmarks.exact speed --manifest SET/manifest.jsonl
 python -m benchmarks.exact cost
+python -m benchmarks.exact parts
 """
 
 import tempfile
@@ -220,6 +221,51 @@ def cost(
     Console().print(table)
 
 
+def parts(
+    bundle: str = "tiny.en",
+    drafts: str | None = None,
+    stretches: tuple[int, ...] = (1, 5, 7),
+    times: int = 20,
+) -> None:
+    """Time what a pass consists of, at batch 1, in milliseconds.
+
+    Args:
+        bundle: Whisper.
+        drafts: As `speed` takes it.
+        stretches: Positions that a pass reads; 1 is what a greedy step does.
+        times: That each is run.
+    """
+    bench = _Bench.open(bundle, drafts)
+    audio = bench.encode([np.zeros(SAMPLE_RATE, np.float32)], BUCKET)
+    _, denoisers = bench.choose(Wishes("exact")).models
+    denoiser, room = denoisers.denoiser, 240
+    cross, cache = denoiser.cross_cache(audio), denoiser.empty_cache(1, room)
+    tokens = jnp.zeros((1, 1, room), jnp.int32)
+    runs: dict[str, Any] = {}
+
+    def timed(name: str, run: Callable[..., Any], *args: Any) -> None:
+        compiled = jax.jit(run)
+        runs[name] = lambda: [jax.block_until_ready(compiled(*args)) for _ in range(times)]
+
+    for size in stretches:
+
+        def layers(model: Any, tokens: Any, cross: Any, cache: Any, size: int = size) -> Any:
+            start = jnp.full((1, 1), 8)
+            return model.stretch(tokens, start, size, 2, room, cross, cache, False, False)
+
+        timed(f"layers, {size} positions", layers, denoiser, tokens, cross, cache)
+        hidden = jnp.ones((1, size, denoiser.mask.shape[0]))
+        timed(f"vocabulary, {size} positions", lambda m, h: m.logits(h).max(-1), denoiser, hidden)
+    if head := denoisers.head:
+        timed("the head's draft", lambda h, a: h.hear(a), head, audio.states[:, : BUCKET * 50])
+    table = Table("", "ms, median", "lowest to highest")
+    for name, seconds in alternate(runs).items():
+        each = [1e3 * second / times for second in seconds]
+        spread = f"{min(each):.2f} to {max(each):.2f}"
+        table.add_row(name, f"{np.median(each):.2f}", spread)
+    Console().print(table)
+
+
 def _each(run: Callable[[AudioStates], Any], groups: Sequence[AudioStates]) -> list[Any]:
     return [jax.device_get(run(audio)) for audio in groups]
 
@@ -272,4 +318,6 @@ class _Bench:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"same": same, "speed": speed, "cost": cost})
+    tyro.extras.subcommand_cli_from_dict(
+        {"same": same, "speed": speed, "cost": cost, "parts": parts}
+    )
