@@ -115,7 +115,9 @@ def get(name: str, say: Say = lambda message: None) -> Path:
         say(f"converting {name}")
         converted = convert(checkpoint, Path(work) / "bundle", origin=origin)
         add_memory(converted, [read_audio(clip) for clip in sorted(CLIPS.glob("*.wav"))])
-        (Path(work) / "bundle").rename(bundle)
+        # Another process may have brought it meanwhile.
+        if not bundle.is_dir():
+            (Path(work) / "bundle").rename(bundle)
     say(f"{name} is in {bundle} ({LICENCE})")
     return bundle
 
