@@ -15,19 +15,24 @@ DATA = Path("data")
 CONFIG = TrainConfig(
     work=Path("runs/tiny_en_ctc"),
     data=tuple(
-        DATA / f"manifest_speech/{name}/1.0.0"
-        for name in ("librispeech_train", "lj_train", "voiceacting")
+        DATA / f"{name}/1.0.0"
+        for name in (
+            "manifest_speech/librispeech_train",
+            "manifest_speech/lj_train",
+            "manifest_speech/voiceacting",
+            "synthetic_speech/en_0",
+            "synthetic_speech/en_1",
+        )
     ),
-    sentences=(DATA / "sentences/en.txt",),
-    ctc=CtcConfig.of_whisper(WHISPER_SIZES["tiny.en"], vocabulary=16_384),
+    sentences=(),
+    ctc=CtcConfig.of_whisper(WHISPER_SIZES["tiny.en"]),
     heard=True,
     teacher=0.0,
-    phases=(PhaseConfig(1400, ()),),
-    optimizer=OptimizerConfig(rate=1e-3, warmup=50, final=0.03, average=0.99, weight_decay=0.01),
+    phases=(PhaseConfig(3000, ()),),
+    optimizer=OptimizerConfig(rate=1.5e-3, warmup=100, final=0.03, average=0.99, weight_decay=0.01),
     joined=0.2,
     wordless=0.02,
-    positions=1536,
+    positions=2000,
     canvases=1,
-    sample=3072,
     save_every=150,
 )

@@ -1,7 +1,11 @@
 """Fixtures that several test files share."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+
+# Most of a test's time is compiling. Before JAX is imported, so that processes have it, too.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import numpy as np

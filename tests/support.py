@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from whisfusion_jax.bundle import Bundle, parameter_shapes, write_bundle
 from whisfusion_jax.config import BundleConfig, DenoiserConfig, TokenRules, WhisperConfig
+from whisfusion_jax.decoding.denoising import Draws
 from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
 from whisfusion_jax.storage import Tensor
 from whisfusion_jax.text.shortlist import Shortlist
@@ -87,6 +88,11 @@ def random_denoising_bundle(whisper: Bundle, path: Path) -> Bundle:
     config = DenoiserConfig.of_whisper(whisper.config.model, len(shortlist), rank=4)
     warm = warm_denoiser(whisper.load_decoder(), config, jnp.asarray(shortlist.tokens))
     return export_bundle(whisper, with_random_adapters(warm), config, shortlist, path)
+
+
+def draws_of(keys: jax.Array) -> Draws:
+    """All candidates of utterances with these keys, [batch]."""
+    return Draws(keys, jnp.zeros(keys.shape, jnp.int32))
 
 
 def speechlike(seconds: float, seed: int = 0, rate: int = 16_000) -> np.ndarray:

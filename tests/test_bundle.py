@@ -25,6 +25,13 @@ def test_weights_come_back(tiny_bundle: Bundle) -> None:
     np.testing.assert_array_equal(whisper.decoder.blocks[1].cross_attention.key.kernel, expected)
 
 
+def test_a_path_may_be_relative(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(str(tiny_bundle.path))
+    monkeypatch.chdir(folder.parent)
+    whisper = Bundle.open(folder.name).load_whisper()
+    assert whisper.decoder.embedding.shape == (TINY.vocabulary, TINY.width)
+
+
 def test_weights_come_in_the_wanted_dtype(tiny_bundle: Bundle) -> None:
     whisper = tiny_bundle.load_whisper(jnp.bfloat16)
     assert whisper.encoder.norm.scale.dtype == jnp.bfloat16

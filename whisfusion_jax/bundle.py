@@ -63,6 +63,8 @@ class Bundle:
         path = epath.Path(path)
         if not path.is_dir():
             raise BundleError(f"{path}: no such bundle directory")
+        if "://" not in str(path):
+            path = path.absolute()  # which Orbax asks for
         try:
             config = BundleConfig.from_dict(json.loads((path / "config.json").read_text()))
         except FileNotFoundError:

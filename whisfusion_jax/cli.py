@@ -21,13 +21,13 @@ from whisfusion_jax.config import MemoryConfig, MeshConfig
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.data.manifest import read_manifest
 from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
-from whisfusion_jax.decoding.winner import Winner
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import make_mesh
 from whisfusion_jax.transcription.archive import Archive, transcribe_archive
 from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
+from whisfusion_jax.transcription.winner import Winner
 from whisfusion_jax.wheels import cache_directory
 
 _info = Console(stderr=True, highlight=False)
@@ -45,8 +45,8 @@ class DecodingOptions:
     """A bundle's directory, or published weights by name (see `whisfusion get`)."""
     decoder: DecoderName | None = None
     """diffusion writes several tokens a step, ar is Whisper's own, exact writes what ar writes,
-    several tokens a step where that is faster (not on a CPU so far). Without it diffusion, if the
-    bundle has a denoiser."""
+    several tokens a step where that is faster (on a CPU for single windows). Without it diffusion,
+    if the bundle has a denoiser."""
     language: str | None = None
     """Spoken language, such as de. Without it Whisper's decoder names it."""
     rule: RuleName | None = None

@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.support import TINY, with_random_adapters
+from tests.support import TINY, draws_of, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig, TokenRules
 from whisfusion_jax.decoding.denoising import (
     FREE,
     Denoised,
     DenoisingSettings,
     denoise,
-    draws_of,
 )
 from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
 from whisfusion_jax.decoding.unmasking import (
@@ -25,10 +24,10 @@ from whisfusion_jax.decoding.unmasking import (
     UnmaskingRule,
 )
 from whisfusion_jax.decoding.vocabulary import Vocabulary
-from whisfusion_jax.decoding.winner import edit_distance, pick_winner
 from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.whisper import Whisper
+from whisfusion_jax.transcription.winner import edit_distance, pick_winner
 
 N, END = 12, 256
 RULES = (TopN(4), TopN(4, "cosine"), Threshold(0.05), RandomRemask(), PositionBiased())

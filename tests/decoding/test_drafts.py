@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisfusion_jax.decoding import drafts
-from whisfusion_jax.decoding.winner import edit_distance
-from whisfusion_jax.models.ctc import BLANK, UNKNOWN
+from whisfusion_jax.decoding.drafts import UNKNOWN
+from whisfusion_jax.transcription.winner import edit_distance
 
 END, LENGTH = 9, 8
 TEXTS = st.lists(st.integers(1, 4), max_size=6)
@@ -24,11 +24,13 @@ def followed(draft: jnp.ndarray, *texts: list[int]) -> jnp.ndarray:
     return drafts.follow(drafts.start(draft), draft, tokens, count)
 
 
-def test_repetitions_and_blanks_go_and_the_end_comes() -> None:
-    names = jnp.array([[BLANK, 3, 3, BLANK, 3, UNKNOWN, UNKNOWN, 5], [BLANK] * 8, [1, 2] * 4])
-    found = drafts.collapsed(names, 5, END)
-    expected = [[3, 3, UNKNOWN, 5, END], [END] + [UNKNOWN] * 4, [1, 2, 1, 2, 1]]
-    np.testing.assert_array_equal(found, expected)
+def test_a_draft_ends_and_leaves_out_what_is_not_sure() -> None:
+    tokens = jnp.array([[3, 4, 5, -1], [-1] * 4, [1, 2, 1, 2]])
+    sure = jnp.array([[True, False, True, False], [True] * 4, [True] * 4])
+    short, long = (drafts.draft_of(tokens, sure, length, END) for length in (3, 6))
+    np.testing.assert_array_equal(short, [[3, UNKNOWN, 5], [END, UNKNOWN, UNKNOWN], [1, 2, 1]])
+    np.testing.assert_array_equal(long[0], [3, UNKNOWN, 5, END, UNKNOWN, UNKNOWN])
+    np.testing.assert_array_equal(long[2], [1, 2, 1, 2, END, UNKNOWN])
 
 
 @settings(deadline=None)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from tests.support import TINY, TINY_RULES, with_random_adapters
+from tests.support import TINY, TINY_RULES, draws_of, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
-from whisfusion_jax.decoding.autoregressive import Decoded
-from whisfusion_jax.decoding.denoising import Denoised, DenoisingSettings, draws_of
+from whisfusion_jax.decoding.autoregressive import Decoded, Start
+from whisfusion_jax.decoding.denoising import Denoised, DenoisingSettings
+from whisfusion_jax.decoding.drafts import UNKNOWN
 from whisfusion_jax.decoding.greedy import decode_greedily
-from whisfusion_jax.decoding.stretches import Prompted, Stretches, denoise_by_stretches
+from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
 from whisfusion_jax.decoding.unmasking import PositionBiased, Threshold, UnmaskingRule
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.models.ctc import UNKNOWN
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import (
     Denoiser,
@@ -37,7 +37,7 @@ MASKS = PositionBiased(9.0, revise=1.0)
 """Writes ahead what masks say."""
 NO_MASKS = PositionBiased(0.0, revise=1.0)
 
-Found = tuple[Denoised, Prompted]
+Found = tuple[Denoised, Start]
 
 
 def audio_of(seed: int) -> AudioStates:
@@ -71,12 +71,12 @@ def redrawn(model: Any, key: jax.Array) -> Any:
 
 
 def assert_same(found: Found, expected: Decoded) -> None:
-    denoised, prompted = found
+    denoised, said = found
     np.testing.assert_array_equal(denoised.tokens[:, 0], expected.tokens)
     written = np.arange(LENGTH) < lengths_of(expected)[:, None]
     logprobs = np.log(np.where(written, denoised.confidence[:, 0], 1))
     np.testing.assert_allclose(logprobs, expected.logprobs, atol=1e-4)
-    np.testing.assert_allclose(prompted.no_speech, expected.no_speech, rtol=1e-5)
+    np.testing.assert_allclose(said.no_speech, expected.no_speech, rtol=1e-5)
 
 
 def lengths_of(expected: Decoded) -> np.ndarray:

@@ -70,3 +70,15 @@ def test_a_bucket_that_does_not_fit_is_named(tiny_whisper: Whisper) -> None:
     memory = make_memory(tiny_whisper.encoder, jnp.zeros((1, 3000, 80)), MemoryConfig())
     with pytest.raises(ValueError, match="250 frames does not fit"):
         tiny_whisper.encoder(jnp.zeros((1, 500, 80)), memory)
+
+
+@pytest.mark.parametrize("seconds", [6, 30])
+def test_rows_one_by_one_are_rows_together(tiny_whisper: Whisper, seconds: int) -> None:
+    clips = np.stack([pad_to(speechlike(5, seed), seconds) for seed in range(3)])
+    mel = log_mel(clips, loudness=1.5 if seconds < 30 else None)
+    window = log_mel(pad_to(CLIP, 30)[None], loudness=1.5)
+    memory = make_memory(tiny_whisper.encoder, window, MemoryConfig()) if seconds < 30 else None
+    one_by_one = tiny_whisper.encoder.row_by_row(mel, memory)
+    together = tiny_whisper.encoder(mel, memory)
+    np.testing.assert_allclose(one_by_one.states, together.states, atol=1e-5)
+    assert (one_by_one.bias is None) == (memory is None)

@@ -51,7 +51,7 @@ from whisfusion_jax.parallel.sharding import shardings
 from whisfusion_jax.training.flops import StepFlops, encoder_flops, step_flops
 from whisfusion_jax.training.setup import layers_of, make_optimizer, step_settings
 from whisfusion_jax.training.step import Frozen, compile_step, split, start
-from whisfusion_jax.transcription.choice import MASKED
+from whisfusion_jax.transcription.choice import STRETCH
 from whisfusion_jax.transcription.decoders import Denoisers, Diffusion
 from whisfusion_jax.transcription.recognise import RecogniserSettings, recognise_spread
 
@@ -292,7 +292,7 @@ def lower_decoding(config: TrainConfig, mesh: Mesh, audios: int) -> Lowered:
     )
     models = encoder, Denoisers(denoiser), None
     writing = DenoisingSettings(Vocabulary(TokenRules(), end=0))
-    settings = RecogniserSettings(model.mel_bins, Diffusion(writing, MASKED))
+    settings = RecogniserSettings(model.mel_bins, Diffusion(writing, STRETCH))
     return Lowered(
         lambda: recognise_spread.lower(models, inputs, settings, mesh),
         f"decoding {rows} x {seconds} s",

@@ -8,6 +8,7 @@ from whisfusion_jax.config.devices import (
 from whisfusion_jax.config.models import (
     BUNDLE_FORMAT,
     FRAMES_PER_SECOND,
+    SINGLE_BYTES,
     WHISPER_SIZES,
     BundleConfig,
     CtcConfig,
@@ -27,6 +28,7 @@ __all__ = [
     "BUNDLE_FORMAT",
     "FRAMES_PER_SECOND",
     "ROWS",
+    "SINGLE_BYTES",
     "WHISPER_SIZES",
     "BundleConfig",
     "CtcConfig",

@@ -11,6 +11,9 @@ from whisfusion_jax.errors import WhisfusionError
 FRAMES_PER_SECOND = 50
 """Of the encoder: two log-mel frames each."""
 
+SINGLE_BYTES = 256
+"""Whisper's first tokens: with them every text can be written."""
+
 BUNDLE_FORMAT = 2
 """Of bundles' directories."""
 
@@ -168,16 +171,29 @@ class CtcConfig(FromDict):
     width: int
     """Of the encoder's states and the head's own."""
     heads: int
-    vocabulary: int = 8192
-    """Names: tokens, blank and unknown."""
+    pieces: int = 2048
+    """Of words, that it spells in: Whisper's first tokens."""
     layers: int = 2
+    """Of those that hear what is near; one of attention is behind them."""
     stride: int = 4
     """Frames that are joined: 80 ms."""
 
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.stride < 1:
+            raise WhisfusionError(
+                f"CtcConfig: width {self.width} in {self.heads} heads, {self.stride} frames joined"
+            )
+        if self.pieces < SINGLE_BYTES:
+            raise WhisfusionError(f"CtcConfig: {self.pieces} pieces spell no text")
+
     @classmethod
-    def of_whisper(cls, model: WhisperConfig, vocabulary: int = 8192) -> Self:
+    def of_whisper(cls, model: WhisperConfig, layers: int = 2) -> Self:
         """The head of a Whisper's encoder."""
-        return cls(width=model.width, heads=model.heads, vocabulary=vocabulary)
+        return cls(width=model.width, heads=model.heads, layers=layers)
+
+    def moments(self, frames: int) -> int:
+        """That the head hears in so many frames."""
+        return -(-frames // self.stride)
 
 
 @dataclass(frozen=True)

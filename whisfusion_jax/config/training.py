@@ -53,8 +53,7 @@ class TrainConfig:
     """Sizes of one from scratch; None starts from Whisper's decoder. The vocabulary's size is
     that of the shortlist, whatever stands here."""
     ctc: CtcConfig | None = None
-    """Sizes of a CTC head, which is trained instead of a denoiser: on `heard` texts, each audio
-    once a batch, of whose names the commonest tokens of `data` and `sentences` are."""
+    """Sizes of a CTC head, which is trained instead of a denoiser, best on `heard` texts."""
     start: str | None = None
     """A bundle whose denoiser to go on from, with its shortlist; by name or directory."""
     commonest: int = 10_000
@@ -70,7 +69,7 @@ class TrainConfig:
     wordless: float = 0.03
     """Silence, noise and tones with empty text; as a share of the others."""
     positions: int = 4608
-    """Canvas positions that a batch reads, of all devices."""
+    """Canvas positions, or a head's moments, that a batch reads, of all devices."""
     canvases: int = 8
     """Of each audio."""
     stretch: int | None = None

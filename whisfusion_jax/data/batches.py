@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
-from whisfusion_jax.config import FRAMES_PER_SECOND
+from whisfusion_jax.config import FRAMES_PER_SECOND, CtcConfig
 from whisfusion_jax.data.encoded import TOP, Examples
 from whisfusion_jax.decoding.canvas import CANVASES, canvas_for
 from whisfusion_jax.diffusion.objective import Targets
@@ -56,8 +56,8 @@ class Plan:
     """What this process reads of every batch."""
     parts: int = 1
     """In which a batch is read (gradient accumulation)."""
-    tight: bool = True
-    """Whether canvases are as short as their audios, not as the buckets."""
+    head: CtcConfig | None = None
+    """Learns by moments of the audio, as many as texts' positions; None is a denoiser."""
 
     def __len__(self) -> int:
         return self.steps
@@ -80,9 +80,11 @@ class Plan:
         return {key: np.array(numbers) for key, numbers in sorted(groups.items())}
 
     def canvas(self, number: int) -> int:
-        """An example's canvas length."""
-        seconds = self.encoded.seconds if self.tight else self.encoded.bucket
-        return canvas_for(float(seconds[number]), int(self.encoded.lengths[number]))
+        """An example's canvas length, or its moments."""
+        if self.head is not None:
+            return self.head.moments(int(self.encoded.bucket[number]) * FRAMES_PER_SECOND)
+        seconds, length = self.encoded.seconds[number], self.encoded.lengths[number]
+        return canvas_for(float(seconds), int(length))
 
     def audios(self, canvas: int) -> int:
         """In a batch of this canvas length, so that all devices have as many in each part."""

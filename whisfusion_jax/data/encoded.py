@@ -270,7 +270,8 @@ class _Writer:
 def encode(encoder: Encoder, memory: PaddingMemory | None, samples: jax.Array) -> AudioStates:
     """Samples of a bucket, [batch, n], to states, which end with the memory's."""
     loudness = None if memory is None else memory.config.loudness
-    return encoder(log_mel(samples, encoder.conv1.kernel.shape[1], loudness), memory)
+    mel = log_mel(samples, encoder.conv1.kernel.shape[1], loudness)
+    return encoder.row_by_row(mel, memory)
 
 
 @jax.jit

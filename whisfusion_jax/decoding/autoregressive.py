@@ -1,6 +1,7 @@
-"""What autoregressive decoders share: the prompt, the tokens that may be written, the result."""
+"""What decoders share that begin as Whisper's: how the prompt is read, and the result."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -26,36 +27,65 @@ class Decoded:
     """int32: passes of the decoder after the prompt."""
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Start:
-    """Where decoding stands once the prompt is read."""
+    """What the start token says."""
 
-    logits: jax.Array
-    """[batch, vocabulary] of the text's first token, suppressed ones at minus infinity."""
     cache: Cache
     prompt: jax.Array
     """[batch, p] int32, with the language that was heard."""
-    language: jax.Array
     no_speech: jax.Array
+    """As in Decoded."""
+
+    @property
+    def language(self) -> jax.Array:
+        """As in Decoded: English-only models' prompts name none."""
+        prompt = self.prompt
+        return prompt[:, 1] if prompt.shape[1] > 2 else jnp.full(len(prompt), -1, jnp.int32)
+
+
+Read = Callable[[jax.Array, Cache, jax.Array | int, CrossCache], tuple[jax.Array, Cache]]
+"""How tokens are read, as `Decoder.__call__` does."""
+
+
+def read_start(
+    read: Read,
+    scores: Callable[[jax.Array], jax.Array],
+    empty: Cache,
+    cross: CrossCache,
+    prompt: jax.Array,
+    vocabulary: Vocabulary,
+) -> Start:
+    """Read the start token into an empty cache, and name the language where the prompt doesn't.
+
+    Args:
+        scores: hidden states to logits.
+        prompt: [batch, p] int32: the start token, then (multilingual models) the language token
+            or -1, then the task tokens.
+    """
+    hidden, cache = read(prompt[:, :1], empty, 0, cross)
+    # Where nothing is asked of it the compiler leaves this product out.
+    logits = scores(hidden[:, 0])
+    prompt = vocabulary.with_language(prompt, logits)
+    return Start(cache, prompt, vocabulary.share_of_no_speech(logits))
 
 
 def read_prompt(
     decoder: Decoder, cross: CrossCache, prompt: jax.Array, vocabulary: Vocabulary, length: int
-) -> Start:
-    """Read the prompt into a fresh cache, and name the language where the prompt doesn't.
+) -> tuple[Start, jax.Array]:
+    """Read the prompt into a fresh cache.
 
     Args:
-        prompt: [batch, p] int32: the start token, then (multilingual models) the language token
-            or -1, then the task tokens.
+        prompt: as `read_start` takes it.
         length: of the cache, prompt included.
+
+    Returns:
+        the start, its cache with all of the prompt, and logits of the text's first token, [batch,
+        vocabulary], suppressed ones at minus infinity.
     """
-    batch = prompt.shape[0]
-    cache = decoder.empty_cache(batch, length)
-    hidden, cache = decoder(prompt[:, :1], cache, 0, cross)
-    logits = decoder.logits(hidden[:, 0])
-    no_speech = vocabulary.share_of_no_speech(logits)
-    prompt = vocabulary.with_language(prompt, logits)
-    language = prompt[:, 1] if vocabulary.languages else jnp.full(batch, -1, jnp.int32)
-    hidden, cache = decoder(prompt[:, 1:], cache, 1, cross)
+    empty = decoder.empty_cache(len(prompt), length)
+    start = read_start(decoder, decoder.logits, empty, cross, prompt, vocabulary)
+    hidden, cache = decoder(start.prompt[:, 1:], start.cache, 1, cross)
     first = vocabulary.allowed(decoder.logits(hidden[:, -1]), first=True)
-    return Start(first, cache, prompt, language, no_speech)
+    return replace(start, cache=cache), first

@@ -76,7 +76,7 @@ def decode_by_beam(
     """
     batch, offset = prompt.shape
     cross = decoder.cross_cache(audio)
-    start = read_prompt(decoder, cross, prompt, vocabulary, offset + max_tokens)
+    start, logits = read_prompt(decoder, cross, prompt, vocabulary, offset + max_tokens)
     spread = partial(jnp.repeat, repeats=beams, axis=0)
     cross = jax.tree.map(spread, cross)
 
@@ -132,7 +132,7 @@ def decode_by_beam(
         finished=texts(jnp.full((batch, beams), -jnp.inf)),
         done=jnp.zeros(batch, bool),
     )
-    first = advance(empty, jnp.repeat(start.logits[:, None], beams, axis=1), empty.cache)
+    first = advance(empty, jnp.repeat(logits[:, None], beams, axis=1), empty.cache)
     last = while_any(live, step, cross, first)
 
     cut = _Texts(last.beams.tokens, last.beams.logprobs, last.beams.score / max_tokens)

@@ -61,11 +61,6 @@ class Draws:
         return Draws(keys[..., 0], self.number), Draws(keys[..., 1], self.number)
 
 
-def draws_of(keys: jax.Array) -> Draws:
-    """All candidates of utterances with these keys, [batch]."""
-    return Draws(keys, jnp.zeros(keys.shape, jnp.int32))
-
-
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Denoised:

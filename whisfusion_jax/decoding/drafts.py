@@ -8,29 +8,25 @@ draft by edit distance, token by token, and the draft goes on behind the beginni
 import jax
 import jax.numpy as jnp
 
-from whisfusion_jax.models.ctc import BLANK, UNKNOWN
+UNKNOWN = -1
+"""In a draft: no token."""
 
 
-def collapsed(names: jax.Array, length: int, end: int) -> jax.Array:
-    """What CTC frames say: repetitions and blanks gone, the end token behind.
+def draft_of(tokens: jax.Array, sure: jax.Array, length: int, end: int) -> jax.Array:
+    """A draft out of what was heard, with the end token behind.
 
     Args:
-        names: [rows, frames] int32: each frame's token, UNKNOWN or BLANK.
+        tokens: [rows, n] int32, negative behind a row's text.
+        sure: [rows, n]: False where a token is not to be drafted.
         length: of the draft; what is longer is cut.
 
     Returns:
-        [rows, length] int32; UNKNOWN behind the end token.
+        [rows, length] int32; UNKNOWN behind the end token, too.
     """
-    before = jnp.pad(names[:, :-1], ((0, 0), (1, 0)), constant_values=BLANK)
-    said = (names != before) & (names != BLANK)
-    place = jnp.cumsum(said, axis=1)
-
-    def row(names: jax.Array, said: jax.Array, place: jax.Array) -> jax.Array:
-        empty = jnp.full(length, UNKNOWN, jnp.int32)
-        put = empty.at[jnp.where(said, place - 1, length)].set(names, mode="drop")
-        return put.at[place[-1]].set(end, mode="drop")
-
-    return jax.vmap(row)(names, said, place)
+    there = (tokens >= 0).sum(1, keepdims=True)
+    tokens = jnp.where(sure & (tokens >= 0), tokens, UNKNOWN)
+    filled = jnp.pad(tokens, ((0, 0), (0, length)), constant_values=UNKNOWN)[:, :length]
+    return jnp.where(jnp.arange(length) == there, end, filled)
 
 
 def start(draft: jax.Array) -> jax.Array:
@@ -49,19 +45,15 @@ def follow(
         tokens: [rows, n]: what comes behind the text,
         count: [rows]: and how many of them.
     """
-    far = distances.shape[1] + draft.shape[1] + tokens.shape[1]
+    place = jnp.arange(distances.shape[1])
 
     def one(number: jax.Array, distances: jax.Array) -> jax.Array:
         token = jax.lax.dynamic_index_in_dim(tokens, number, axis=1)
         replaced = distances[:, :-1] + (draft != token)
         # The token is put in, or stands for one of the draft's.
         grown = (distances + 1).at[:, 1:].min(replaced)
-        # Or some of the draft's are left out: the nearest of all shorter beginnings, by doubling.
-        skipped = 1
-        while skipped < distances.shape[1]:
-            shifted = jnp.pad(grown[:, :-skipped], ((0, 0), (skipped, 0)), constant_values=far)
-            grown = jnp.minimum(grown, shifted + skipped)
-            skipped *= 2
+        # Or some of the draft's are left out: the nearest of all shorter beginnings.
+        grown = place + jax.lax.cummin(grown - place, axis=1)
         return jnp.where(number < count[:, None], grown, distances)
 
     return jax.lax.fori_loop(0, tokens.shape[1], one, distances)

@@ -46,7 +46,7 @@ def decode_greedily(
     """
     batch, offset = prompt.shape
     cross = decoder.cross_cache(audio)
-    start = read_prompt(decoder, cross, prompt, vocabulary, offset + max_tokens)
+    start, logits = read_prompt(decoder, cross, prompt, vocabulary, offset + max_tokens)
 
     def write(state: _State, token: jax.Array, logprob: jax.Array, cache: Cache) -> _State:
         token = jnp.where(state.done, vocabulary.end, token)
@@ -77,6 +77,6 @@ def decode_greedily(
         tokens=jnp.full((batch, max_tokens), vocabulary.end, jnp.int32),
         logprobs=jnp.zeros((batch, max_tokens)),
     )
-    first = write(empty, *likeliest(start.logits), start.cache)
+    first = write(empty, *likeliest(logits), start.cache)
     last = while_any(live, step, cross, first)
     return Decoded(last.tokens, last.logprobs, start.language, start.no_speech, last.step - 1)

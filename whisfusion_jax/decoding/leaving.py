@@ -44,20 +44,12 @@ def while_any(
         return state
     who = jnp.argsort(~live(state), stable=True)[:fewer]
 
-    picked: dict[int, jax.Array] = {}
-
     def pick(each: jax.Array) -> jax.Array:
-        if not each.ndim:
-            return each
-        # What stands in two places, as caches that a drafter shares, stays one array.
-        if id(each) not in picked:
-            picked[id(each)] = _by_row(each, batch)[who].reshape(-1, *each.shape[1:])
-        return picked[id(each)]
+        return _by_row(each, batch)[who].reshape(-1, *each.shape[1:]) if each.ndim else each
 
     def put(each: jax.Array, new: jax.Array) -> jax.Array:
-        if not each.ndim:
-            return new
-        return _by_row(each, batch).at[who].set(_by_row(new, fewer)).reshape(each.shape)
+        put = _by_row(each, batch).at[who].set(_by_row(new, fewer)) if each.ndim else new
+        return put.reshape(each.shape)
 
     rest = while_any(live, step, jax.tree.map(pick, rows), jax.tree.map(pick, state))
     return jax.tree.map(put, state, rest)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from whisfusion_jax.decoding import drafts
+from whisfusion_jax.decoding.autoregressive import Start, read_start
 from whisfusion_jax.decoding.denoising import (
     Denoised,
     DenoisingSettings,
@@ -30,8 +31,6 @@ from whisfusion_jax.decoding.denoising import (
 )
 from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.unmasking import Written
-from whisfusion_jax.decoding.vocabulary import Vocabulary
-from whisfusion_jax.models.ctc import UNKNOWN
 from whisfusion_jax.models.decoder import Cache, CrossCache
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioStates
@@ -64,18 +63,6 @@ class _Rows:
     own: Draws
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Prompted:
-    """What the prompt's pass says."""
-
-    prompt: jax.Array
-    """[batch, p] int32, with the language that was heard."""
-    no_speech: jax.Array
-    """[batch] float32: the no-speech token's probability; NaN where it isn't asked."""
-    cache: Cache
-
-
 @dataclass(frozen=True)
 class Stretches:
     """Shapes and settings; a compiled program's key."""
@@ -98,7 +85,7 @@ def denoise_by_stretches(
     draws: Draws,
     how: Stretches,
     draft: jax.Array | None = None,
-) -> tuple[Denoised, Prompted]:
+) -> tuple[Denoised, Start]:
     """Fill a canvas for every utterance, by a rule that stops early.
 
     Args:
@@ -113,12 +100,16 @@ def denoise_by_stretches(
     rows, end = batch * settings.candidates, first + how.length
     positions = end + how.size
     cross = denoiser.cross_cache(audio)
-    prompted = _read_prompt(denoiser, cross, prompt, positions, settings.vocabulary)
+    empty = denoiser.empty_cache(batch, positions)
+    said = read_start(denoiser.read, denoiser.logits, empty, cross, prompt, vocabulary)
+    if first > 2:
+        # All but the last token, with which the first stretch begins.
+        _, cache = denoiser.read(said.prompt[:, 1:-1], said.cache, 1, cross)
+        said = replace(said, cache=cache)
     spread = partial(jnp.repeat, repeats=settings.candidates, axis=0)
     # Candidates that are to differ have no use for what all would draft.
     draft = None if settings.candidates > 1 else draft
-    tokens = jnp.full((rows, positions), vocabulary.end)
-    tokens = tokens.at[:, :first].set(spread(prompted.prompt))
+    tokens = jnp.full((rows, positions), vocabulary.end).at[:, :first].set(spread(said.prompt))
     where = jnp.arange(positions)
     masked = jnp.broadcast_to(where >= first, tokens.shape)
     begun = _State(
@@ -133,17 +124,17 @@ def denoise_by_stretches(
         start=jnp.full(rows, first - 1),
         done=jnp.zeros(rows, bool),
         distances=None if draft is None else drafts.start(draft),
-        cache=jax.tree.map(spread, prompted.cache),
+        cache=jax.tree.map(spread, said.cache),
     )
-    own = draws.of_candidates(settings.candidates)
+    reads = _Rows(cross, draft, draws.of_candidates(settings.candidates))
     if how.mended:
-        begun = _named(denoiser, cross, prompted, own, settings, begun)
+        begun = _named(denoiser, first, how, reads, begun)
     step = partial(_step, denoiser, first, how)
 
     def live(state: _State) -> jax.Array:
         return ~state.done.reshape(-1, settings.candidates).all(1)
 
-    last = while_any(live, step, _Rows(cross, draft, own), _drafted(begun, draft, how))
+    last = while_any(live, step, reads, begun)
     standing = jnp.where(where <= last.start[:, None], last.written.tokens, vocabulary.end)
 
     def canvas(each: jax.Array) -> jax.Array:
@@ -155,84 +146,49 @@ def denoise_by_stretches(
         canvas(last.written.fixed_at),
         last.written.steps.reshape(batch, -1),
     )
-    return found, prompted
+    return found, said
 
 
-def _read_prompt(
-    denoiser: Denoiser,
-    cross: CrossCache,
-    prompt: jax.Array,
-    positions: int,
-    vocabulary: Vocabulary,
-) -> Prompted:
-    """Read all of the prompt but its last token, and name the language where it doesn't."""
-    batch, first = prompt.shape
-    cache = denoiser.empty_cache(batch, positions)
-
-    def read(begin: int, count: int, prompt: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        tokens = jnp.pad(prompt, ((0, 0), (0, positions - first)))[:, None]
-        start = jnp.full((batch, 1), begin)
-        hidden, cache = denoiser.stretch(
-            tokens, start, count, first, positions, cross, cache, mended=False, masks=False
-        )
-        return hidden[:, 0], cache
-
-    hidden, cache = read(0, 1, prompt, cache)
-    # Where nothing is asked of it the compiler leaves this product out.
-    logits = denoiser.logits(hidden[:, 0])
-    no_speech = vocabulary.share_of_no_speech(logits)
-    prompt = vocabulary.with_language(prompt, logits)
-    if first > 2:
-        _, cache = read(1, first - 2, prompt, cache)
-    return Prompted(prompt, no_speech, cache)
-
-
-def _named(
-    denoiser: Denoiser,
-    cross: CrossCache,
-    prompted: Prompted,
-    own: Draws,
-    settings: DenoisingSettings,
-    begun: _State,
-) -> _State:
+def _named(denoiser: Denoiser, prompt: int, how: Stretches, rows: _Rows, state: _State) -> _State:
     """The text's first token, by the prompt's end with its adapters.
 
     Nothing else sees these: the first stretch reads the prompt's end once more, as Whisper does.
     """
-    batch, first = prompted.prompt.shape
-    vocabulary, written = settings.vocabulary, begun.written
-    behind = written.tokens.shape[1] - first
-    tokens = jnp.pad(prompted.prompt, ((0, 0), (0, behind)))[:, None]
-    start = jnp.full((batch, 1), first - 1)
-    hidden, _ = denoiser.stretch(
-        tokens, start, 1, first, first + 1, cross, prompted.cache, mended=True
+    settings, written = how.settings, state.written
+    canvas, start = (
+        each.reshape(-1, settings.candidates, *each.shape[1:])
+        for each in (written.tokens, state.start)
     )
-    logits = vocabulary.allowed(denoiser.logits(hidden), first=True)
-    token = predict(logits, own.of_step(jnp.int32(0))[0], settings)
-    sure = probability(logits, token).ravel()
-    token = token.ravel()
-    ends = token == vocabulary.end
+    hidden, _ = denoiser.stretch(
+        canvas, start, 1, prompt, prompt + 1, rows.cross, state.cache, mended=True
+    )
+    logits = settings.vocabulary.allowed(denoiser.logits(hidden), first=True)
+    token = predict(logits, rows.own.of_step(state.step)[0], settings)
+    sure, token = probability(logits, token).ravel(), token.ravel()
+    ends = token == settings.vocabulary.end
     return replace(
-        begun,
-        step=begun.step + 1,
-        masked=begun.masked.at[:, first].set(False),
+        state,
+        step=state.step + 1,
+        masked=state.masked.at[:, prompt].set(False),
         written=Denoised(
-            tokens=written.tokens.at[:, first].set(token),
-            confidence=written.confidence.at[:, first].set(sure),
-            fixed_at=written.fixed_at.at[:, first].set(1),
+            tokens=written.tokens.at[:, prompt].set(token),
+            confidence=written.confidence.at[:, prompt].set(sure),
+            fixed_at=written.fixed_at.at[:, prompt].set(1),
             steps=written.steps + 1,
         ),
-        start=begun.start + ends,
-        done=begun.done | ends,
+        start=state.start + ends,
+        done=state.done | ends,
     )
 
 
 def _step(denoiser: Denoiser, prompt: int, how: Stretches, rows: _Rows, state: _State) -> _State:
-    """One pass over each row's stretch: verify, write on, write ahead.
+    """One pass over each row's stretch: draft, verify, write on, write ahead.
 
     Args:
         prompt: positions of the prompt.
     """
+    if rows.draft is not None and state.distances is not None:
+        state = _drafted(state, rows.draft, state.distances, how.size)
     settings, size, before = how.settings, how.size, state.written
     candidates, total = settings.candidates, before.tokens.shape[-1]
     end, limit = settings.vocabulary.end, total - size
@@ -295,7 +251,7 @@ def _step(denoiser: Denoiser, prompt: int, how: Stretches, rows: _Rows, state: _
     distances = state.distances
     if rows.draft is not None and distances is not None:
         distances = drafts.follow(distances, rows.draft, token, count)
-    following = _State(
+    return _State(
         step=state.step + 1,
         masked=(where > start[:, None]) & ~(spread(ahead) & reached) & ~kept,
         written=Denoised(
@@ -309,15 +265,10 @@ def _step(denoiser: Denoiser, prompt: int, how: Stretches, rows: _Rows, state: _
         distances=distances,
         cache=cache,
     )
-    return _drafted(following, rows.draft, how)
 
 
-def _drafted(state: _State, draft: jax.Array | None, how: Stretches) -> _State:
+def _drafted(state: _State, draft: jax.Array, distances: jax.Array, size: int) -> _State:
     """The rest of the next stretch filled from the draft, as far as that goes."""
-    distances = state.distances
-    if draft is None or distances is None:
-        return state
-    size = how.size
     at = state.start[:, None] + 1 + jnp.arange(size - 1)
     asked = jnp.take_along_axis(state.masked, at, axis=-1)
     tokens = jnp.take_along_axis(state.written.tokens, at, axis=-1)
@@ -326,17 +277,10 @@ def _drafted(state: _State, draft: jax.Array | None, how: Stretches) -> _State:
     following = drafts.rest(drafts.follow(distances, draft, tokens, first), draft, size - 1)
     source = jnp.arange(size - 1) - first[:, None]
     following = jnp.take_along_axis(following, jnp.maximum(source, 0), axis=-1)
-    refused = (source >= 0) & ((following == UNKNOWN) | ~asked)
+    refused = (source >= 0) & ((following == drafts.UNKNOWN) | ~asked)
     filled = (source >= 0) & (jnp.cumsum(refused, -1) == 0)
 
-    def put(row: jax.Array, at: jax.Array, new: jax.Array) -> jax.Array:
-        return row.at[at].set(new, unique_indices=True)
-
-    return replace(
-        state,
-        masked=jax.vmap(put)(state.masked, at, asked & ~filled),
-        written=replace(
-            state.written,
-            tokens=jax.vmap(put)(state.written.tokens, at, jnp.where(filled, following, tokens)),
-        ),
-    )
+    put = jax.vmap(lambda row, at, new: row.at[at].set(new, unique_indices=True))
+    tokens = put(state.written.tokens, at, jnp.where(filled, following, tokens))
+    written = replace(state.written, tokens=tokens)
+    return replace(state, masked=put(state.masked, at, asked & ~filled), written=written)

@@ -8,7 +8,7 @@ program's key. All count steps from 0; rows are canvases.
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -180,6 +180,9 @@ class PositionBiased:
 
 
 RuleName = Literal["threshold", "pbeb", "top_n", "random_remask"]
+_RULES: dict[RuleName, Any] = {
+    "threshold": Threshold, "pbeb": PositionBiased, "top_n": TopN, "random_remask": RandomRemask
+}  # fmt: skip
 
 
 def rule_of(name: RuleName, steps: int | None = None, revise: float | None = None) -> UnmaskingRule:
@@ -192,18 +195,16 @@ def rule_of(name: RuleName, steps: int | None = None, revise: float | None = Non
     Raises:
         WhisfusionError: less than one step, or the rule revises nothing.
     """
-    limits = {} if steps is None else {"steps": steps}
-    if name in ("threshold", "pbeb"):
-        rule = Threshold(**limits) if name == "threshold" else PositionBiased(**limits)
-        return rule if revise is None else dataclasses.replace(rule, revise=revise)
-    if revise is not None:
+    rule = _RULES[name]()
+    if steps is not None:
+        _check_steps(steps)
+        rates = {"rates": (1.0, *np.linspace(0.9, 0.8, steps - 1).tolist())}
+        rule = dataclasses.replace(rule, **(rates if name == "random_remask" else {"steps": steps}))
+    if revise is None:
+        return rule
+    if not rule.stops_early:
         raise WhisfusionError(f"{name} has nothing to revise: it asks again for what it is told to")
-    if name == "top_n":
-        return TopN() if steps is None else TopN(steps)
-    if steps is None:
-        return RandomRemask()
-    _check_steps(steps)
-    return RandomRemask((1.0, *np.linspace(0.9, 0.8, steps - 1).tolist()))
+    return dataclasses.replace(rule, revise=revise)
 
 
 def _check_steps(steps: int) -> None:

@@ -1,107 +1,120 @@
 """A CTC head on the encoder's states: what is heard at each moment, all at once.
 
 It drafts a whole text before the decoder's first pass (`decoding/drafts.py`). No word of it is
-believed that the decoder doesn't agree to, so it may be small, name a part of the vocabulary, and
-learn from little. (Connectionist temporal classification: Graves and others, 2006.)
+believed that the decoder doesn't agree to, so it may be small and learn from little. It spells in
+pieces of words, of which there are few: what was never heard in training can be spelled all the
+same (`text/merging.py` makes tokens of them). (Connectionist temporal classification: Graves and
+others, 2006.)
 """
-
-import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from whisfusion_jax.config import CtcConfig
-from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.encoder import EncoderBlock
-from whisfusion_jax.models.layers import layer_norm
-from whisfusion_jax.models.output import arg_max
+from whisfusion_jax.models.layers import FeedForward, layer_norm
 
-UNKNOWN = -1
-"""Among a head's names: a token that it can't name."""
-BLANK = -2
-"""Nothing new is said."""
+BLANK = -1
+"""Instead of a piece: nothing new is said."""
 
-_LENGTH = 1 / 3
-"""Of the output layer's columns at first: small, so that no name is sure."""
+_TAPS = 11
+"""Moments that a convolution joins."""
+_LENGTH = 0.3
+"""Of the output layer's columns at first: small, so that no piece is sure."""
 _BLANK_BIAS = 2.0
 
 
-class CtcHead(nnx.Module):
-    """Frames joined by a few, blocks like the encoder's, and a score for each name.
+class NearBlock(nnx.Module):
+    """What is said within half a second, and feed-forward: [batch, moments, width] to the same.
 
-    Attributes:
-        names: [vocabulary] int32: the token of each score; BLANK first and UNKNOWN last.
+    A gated depthwise convolution, as in the Conformer (arXiv 2005.08100). It learns to spell sooner
+    than attention does and costs less (docs/training.md).
     """
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.near_norm = layer_norm(width, rngs)
+        self.gated = nnx.Linear(width, 2 * width, rngs=rngs)
+        taps = jax.random.normal(rngs.params(), (_TAPS, width)) * _TAPS**-0.5
+        self.taps = nnx.Param(taps)
+        self.out = nnx.Linear(width, width, rngs=rngs)
+        self.mlp_norm = layer_norm(width, rngs)
+        self.mlp = FeedForward(width, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        moments = x.shape[1]
+        gate, near = jnp.split(self.gated(self.near_norm(x)), 2, axis=-1)
+        near = near * jax.nn.sigmoid(gate)
+        near = jnp.pad(near, ((0, 0), (_TAPS // 2, _TAPS // 2), (0, 0)))
+        # As sums, which a CPU is faster at than at a convolution by channels.
+        heard = sum(near[:, tap : tap + moments] * self.taps[tap] for tap in range(_TAPS))
+        x = x + self.out(jax.nn.silu(heard))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class CtcHead(nnx.Module):
+    """Frames joined by a few, blocks that hear what is near, one of attention, and scores."""
 
     def __init__(self, config: CtcConfig, *, rngs: nnx.Rngs) -> None:
         width = config.width
         self.stride = config.stride
-        self.names = nnx.Variable(jnp.full(config.vocabulary, UNKNOWN, jnp.int32))
         self.states_norm = layer_norm(width, rngs)
         self.join = nnx.Linear(config.stride * width, width, rngs=rngs)
-        self.blocks = nnx.List(
-            EncoderBlock(width, config.heads, rngs=rngs) for _ in range(config.layers)
-        )
+        self.near = nnx.List(NearBlock(width, rngs=rngs) for _ in range(config.layers))
+        self.whole = EncoderBlock(width, config.heads, rngs=rngs)
         self.norm = layer_norm(width, rngs)
-        self.output = nnx.Linear(width, config.vocabulary, rngs=rngs)
+        self.output = nnx.Linear(width, 1 + config.pieces, rngs=rngs)
 
-    def moments(self, states: jax.Array) -> jax.Array:
-        """Hidden states of joined frames.
+    def __call__(self, states: jax.Array) -> jax.Array:
+        """Scores for each moment, several frames joined.
 
         Args:
             states: [batch, frames, width] of the encoder, without the padding memory's.
 
         Returns:
-            [batch, frames / stride, width], the frames' number rounded up.
+            [batch, moments, 1 + pieces] float32; the blank's first.
         """
         batch, frames, _ = states.shape
         x = jnp.pad(self.states_norm(states), ((0, 0), (0, -frames % self.stride), (0, 0)))
         x = self.join(x.reshape(batch, -1, x.shape[-1] * self.stride))
-        for block in self.blocks:
-            x = block(x, block.keys_values(x))
-        return self.norm(x)
+        for block in self.near:
+            x = block(x)
+        x = self.whole(x, self.whole.keys_values(x))
+        return self.output(self.norm(x)).astype(jnp.float32)
 
-    def scores(self, moments: jax.Array, names: jax.Array | None = None) -> jax.Array:
-        """[..., width] to [..., vocabulary] float32; or to the scores of some names alone."""
-        assert self.output.bias is not None
-        kernel, bias = self.output.kernel[...], self.output.bias[...]
-        if names is not None:
-            kernel, bias = kernel[:, names], bias[names]
-        return jnp.matmul(moments, kernel, preferred_element_type=jnp.float32) + bias
-
-    def numbers(self, tokens: jax.Array) -> jax.Array:
-        """Tokens as the head counts its names; the last, UNKNOWN, for those that it lacks."""
-        same = tokens[..., None] == self.names[...]
-        return jnp.where(same.any(-1), same.argmax(-1), self.names.shape[0] - 1)
-
-    def hear(self, states: jax.Array, sure: float = 0.0) -> jax.Array:
-        """The likeliest name of each moment: [batch, frames / stride] int32.
+    def hear(self, states: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """What is said: repetitions and blanks gone.
 
         Args:
-            states: as `moments` takes them.
-            sure: tokens less probable than this are UNKNOWN.
+            states: as above.
+
+        Returns:
+            [batch, moments] int32: pieces, then BLANK; and their probabilities, float32.
         """
-        scores = self.scores(self.moments(states))
-        names = self.names[arg_max(scores)]
-        unsure = scores.max(-1) - jax.nn.logsumexp(scores, axis=-1) < math.log(sure or 1e-9)
-        return jnp.where(unsure & (names != BLANK), UNKNOWN, names)
+        scores = self(states)
+        heard = scores.argmax(-1) - 1
+        sure = jnp.exp(scores.max(-1) - jax.nn.logsumexp(scores, axis=-1))
+        return collapsed(heard, sure)
 
 
-def ctc_head(decoder: Decoder, config: CtcConfig, tokens: np.ndarray, seed: int = 0) -> CtcHead:
-    """A head that can name some tokens; its output layer starts from a decoder's embeddings.
+def collapsed(heard: jax.Array, sure: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Moments' pieces, [batch, moments], without repetitions and blanks; the surest one counts."""
+    before = jnp.pad(heard[:, :-1], ((0, 0), (1, 0)), constant_values=BLANK)
+    new = (heard != before) & (heard != BLANK)
+    to = jnp.where(heard == BLANK, heard.shape[1], jnp.cumsum(new, axis=1) - 1)
 
-    Args:
-        decoder: Whisper's.
-        tokens: [vocabulary - 2] int32.
-    """
+    def row(heard: jax.Array, sure: jax.Array, to: jax.Array) -> tuple[jax.Array, jax.Array]:
+        pieces = jnp.full_like(heard, BLANK).at[to].set(heard, mode="drop")
+        return pieces, jnp.zeros_like(sure).at[to].max(sure, mode="drop")
+
+    return jax.vmap(row)(heard, sure, to)
+
+
+def ctc_head(config: CtcConfig, seed: int = 0) -> CtcHead:
+    """A head that has learned nothing."""
     head = CtcHead(config, rngs=nnx.Rngs(seed))
-    head.names.set_value(jnp.asarray([BLANK, *tokens, UNKNOWN], jnp.int32))
-    known = decoder.embedding[...][jnp.asarray(tokens)]
-    scale = _LENGTH / jnp.linalg.norm(known, axis=1).mean()
-    head.output.kernel.set_value(jnp.pad(scale * known.T, ((0, 0), (1, 1))))
+    head.output.kernel.set_value(_LENGTH * head.output.kernel[...])
     # At most moments nothing new is said.
     assert head.output.bias is not None
-    head.output.bias.set_value(jnp.zeros(config.vocabulary).at[0].set(_BLANK_BIAS))
+    head.output.bias.set_value(jnp.zeros(1 + config.pieces).at[0].set(_BLANK_BIAS))
     return head

@@ -27,7 +27,7 @@ from whisfusion_jax.models.layers import (
     KeysValues,
     layer_norm,
 )
-from whisfusion_jax.models.output import scores
+from whisfusion_jax.models.output import in_tiles, pays_in_tiles, scores, scores_in_tiles
 from whisfusion_jax.models.stack import through
 
 LEARNED = ("mask", r".*\.ahead", r".*\.adapter\.(down|up)")
@@ -128,6 +128,8 @@ class Denoiser(nnx.Module):
         self.embedding = nnx.Param(normal(rngs.params(), (config.vocabulary, config.width)))
         self.mask = nnx.Param(normal(rngs.params(), (config.width,)))
         """Embedding of a masked position; exists on the input side only."""
+        self.tiles: nnx.Variable[jax.Array] | None = nnx.data(None)
+        """The embeddings once more, for CPUs (`read_in_tiles`)."""
         if config.warm:
             self.positions = nnx.Param(normal(rngs.params(), (config.positions, config.width)))
         self.blocks = nnx.List(DenoiserBlock(config, rngs=rngs) for _ in range(config.layers))
@@ -235,6 +237,22 @@ class Denoiser(nnx.Module):
             written.append(attended)
         return self.norm(x), tuple(written)
 
+    def read_in_tiles(self) -> None:
+        """Keep a second table for the output layer; worth its memory on a CPU."""
+        self.tiles = nnx.Variable(in_tiles(self.embedding[...]))
+
+    def read(
+        self, tokens: jax.Array, cache: Cache, position: jax.Array | int, cross: CrossCache
+    ) -> tuple[jax.Array, Cache]:
+        """[rows, n] to hidden states [rows, n, width], as Whisper's decoder reads (`Decoder`)."""
+        rows, n = tokens.shape
+        room = cache[0][0].shape[2]
+        canvas = jnp.zeros((rows, 1, room), jnp.int32)
+        canvas = jax.lax.dynamic_update_slice_in_dim(canvas, tokens[:, None], position, axis=2)
+        start = jnp.full((rows, 1), position)
+        hidden, cache = self.stretch(canvas, start, n, 0, room, cross, cache, False, masks=False)
+        return hidden[:, 0], cache
+
     def _embed(self, tokens: jax.Array) -> jax.Array:
         masked = tokens == self.mask_token
         known = self.embedding[jnp.where(masked, 0, tokens)]
@@ -242,6 +260,8 @@ class Denoiser(nnx.Module):
 
     def logits(self, hidden: jax.Array, tokens: jax.Array | None = None) -> jax.Array:
         """[..., width] to [..., vocabulary] float32; or to scores of some tokens alone."""
+        if tokens is None and self.tiles is not None and pays_in_tiles(hidden):
+            return scores_in_tiles(hidden, self.tiles[...], len(self.embedding[...]))
         return scores(hidden, self.embedding[...] if tokens is None else self.embedding[tokens])
 
 

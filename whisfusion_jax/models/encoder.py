@@ -70,18 +70,36 @@ class Encoder(nnx.Module):
             mel: [batch, 2 * frames, mel]; 3000 of them without a memory.
             memory: stands for the frames from here to 30 s.
         """
-        x = self.embed(mel)
         if memory is None:
-            x = through(self.blocks, lambda block, x: block(x, block.keys_values(x)), x)
-            return AudioStates(self.norm(x), None)
+            return AudioStates(self._states(mel), None)
+        frames = mel.shape[1] // 2
+        rest = memory.after(frames)
+        return AudioStates(self._states(mel, rest), rest.score_bias(frames))
 
-        rest = memory.after(x.shape[1])
+    def row_by_row(self, mel: jax.Array, memory: PaddingMemory | None = None) -> AudioStates:
+        """The same; on a CPU row by row, so that the caches keep what a layer writes."""
+        if len(mel) == 1:
+            return self(mel, memory)
+        rest = None if memory is None else memory.after(mel.shape[1] // 2)
+
+        def one_by_one(mel: jax.Array) -> jax.Array:
+            return jax.lax.map(lambda row: self._states(row[None], rest)[0], mel)
+
+        states = jax.lax.platform_dependent(
+            mel, cpu=one_by_one, default=lambda mel: self._states(mel, rest)
+        )
+        return AudioStates(states, None if rest is None else rest.score_bias(mel.shape[1] // 2))
+
+    def _states(self, mel: jax.Array, rest: PaddingMemory | None = None) -> jax.Array:
+        x = self.embed(mel)
+        if rest is None:
+            x = through(self.blocks, lambda block, x: block(x, block.keys_values(x)), x)
+            return self.norm(x)
         bias = rest.score_bias(x.shape[1])
 
         def with_memory(block: EncoderBlock, x: jax.Array, *kept: jax.Array) -> jax.Array:
             return block(x, extend(block.keys_values(x), kept), bias)
 
-        x = through(self.blocks, with_memory, x, rest.keys, rest.values)
-        states = self.norm(x)
+        x = self.norm(through(self.blocks, with_memory, x, rest.keys, rest.values))
         tail = jnp.broadcast_to(rest.states, (x.shape[0], *rest.states.shape)).astype(x.dtype)
-        return AudioStates(jnp.concatenate([states, tail], axis=1), bias)
+        return jnp.concatenate([x, tail], axis=1)

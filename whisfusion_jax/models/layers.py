@@ -10,6 +10,9 @@ from whisfusion_jax.config import ROWS
 KeysValues = tuple[jax.Array, jax.Array]
 """Keys and values of one attention, each [batch, heads, positions, features]."""
 
+_LONG = 256
+"""Queries from which on heads are worth a loop."""
+
 
 def attend(
     queries: jax.Array,
@@ -32,6 +35,28 @@ def attend(
     Returns:
         [batch, heads, queries, features].
     """
+    if mask is None and (bias is None or bias.ndim == 1) and queries.shape[2] >= _LONG:
+
+        def together(queries: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Array:
+            return _attend(queries, keys, values, bias, None)
+
+        def head_by_head(*each: jax.Array) -> jax.Array:
+            heads = tuple(array.reshape(-1, 1, 1, *array.shape[2:]) for array in each)
+            mixed = jax.lax.map(lambda own: together(*own), heads)
+            return mixed.reshape(each[0].shape)
+
+        # A CPU's caches hold one head's scores and not those of all.
+        return jax.lax.platform_dependent(queries, keys, values, cpu=head_by_head, default=together)
+    return _attend(queries, keys, values, bias, mask)
+
+
+def _attend(
+    queries: jax.Array,
+    keys: jax.Array,
+    values: jax.Array,
+    bias: jax.Array | None,
+    mask: jax.Array | None,
+) -> jax.Array:
     queries = queries * queries.shape[-1] ** -0.5
     scores = jnp.einsum("bhqd,bhkd->bhqk", queries, keys, preferred_element_type=jnp.float32)
     if bias is not None:

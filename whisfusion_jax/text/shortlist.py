@@ -1,14 +1,13 @@
 """A shortlist: the part of Whisper's vocabulary that a denoiser can write, or all of it."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 
+from whisfusion_jax.config import SINGLE_BYTES
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
-
-BYTES = 256
-"""Whisper's first tokens are the single bytes: with them every text can be written."""
 
 
 class Shortlist:
@@ -48,7 +47,7 @@ class Shortlist:
             commonest: take the vocabulary's first so many too; byte-pair tokens are numbered in
                 the order of their frequency.
         """
-        used = set(range(max(BYTES, commonest)))
+        used = set(range(max(SINGLE_BYTES, commonest)))
         for text in texts:
             used.update(tokenizer.encode(" " + text))
             used.update(tokenizer.encode(" " + text.lower()))
@@ -63,16 +62,23 @@ class Shortlist:
         return cls(np.arange(vocabulary, dtype=np.int32), tokenizer)
 
     def encode(self, text: str) -> list[int]:
-        """A text's tokens, as the denoiser counts; one that it lacks is spelled in bytes."""
+        """A text's tokens, as the denoiser counts; one that it lacks is taken apart."""
         return self.respell(self._tokenizer.encode(" " + text.strip()) if text.strip() else [])
 
     def respell(self, tokens: Sequence[int] | np.ndarray) -> list[int]:
-        """Whisper's tokens as the denoiser counts; one that it lacks is spelled in bytes."""
-        spelled = []
-        for token in map(int, tokens):
-            known = [token] if token in self._index else self._tokenizer.spell(token)
-            spelled += [self._index[each] for each in known]
-        return spelled
+        """Whisper's tokens as the denoiser counts; one that it lacks is taken apart."""
+        return [self._index[each] for token in map(int, tokens) for each in self._known(token)]
+
+    def _known(self, token: int) -> list[int]:
+        """A token itself, or the largest of those that made it that are here."""
+        if token in self._index:
+            return [token]
+        left, right = self._parts[token]
+        return self._known(left) + self._known(right)
+
+    @cached_property
+    def _parts(self) -> dict[int, tuple[int, int]]:
+        return {made: (left, right) for left, right, made in self._tokenizer.merges.tolist()}
 
     def lookup(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whisper's tokens, of any shape, as the denoiser counts, and which of them it has."""

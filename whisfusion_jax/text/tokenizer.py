@@ -1,8 +1,12 @@
 """Whisper's tokenizer, by way of Hugging Face `tokenizers`; special tokens go by name."""
 
+import json
 import re
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
 
+import numpy as np
 from etils import epath
 from tokenizers import Tokenizer
 
@@ -70,11 +74,14 @@ class WhisperTokenizer:
         """Text to token ids, without special tokens."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
-    def spell(self, token: int) -> list[int]:
-        """A text token as the tokens of its single bytes, which are Whisper's first 256."""
-        # Byte-level vocabularies write each byte as one printable character.
-        name = self._tokenizer.id_to_token(token) or ""
-        return [self.special(character) for character in name]
+    @cached_property
+    def merges(self) -> np.ndarray:
+        """[merges, 3] int32: the two tokens that make a third; all but single bytes are made so."""
+        model = json.loads(self._tokenizer.to_str())["model"]
+        ids, pairs = model["vocab"], model["merges"]
+        parts = np.fromiter(map(ids.__getitem__, chain.from_iterable(pairs)), np.int32)
+        made = np.fromiter((ids["".join(pair)] for pair in pairs), np.int32)
+        return np.column_stack([parts.reshape(-1, 2), made])
 
     def begins_word(self, token: int) -> bool:
         """Whether a text token begins with a blank."""

@@ -50,13 +50,14 @@ def step_flops(
     )
 
 
-def head_step_flops(sizes: CtcConfig, batch: Batch, sample: int | None) -> StepFlops:
+def head_step_flops(sizes: CtcConfig, batch: Batch) -> StepFlops:
     """Count a step of a CTC head on encoded audio."""
-    moments = -(-batch.frames // sizes.stride)
+    moments = sizes.moments(batch.frames)
     width = sizes.width
-    block = 2 * 12 * width**2 + 4 * moments * width
-    outside = 2 * width * (sizes.stride * width + (sample or sizes.vocabulary))
-    forward = moments * (sizes.layers * block + outside)
+    near = 2 * (2 + 1 + 8) * width**2
+    whole = 2 * 12 * width**2 + 4 * moments * width
+    outside = 2 * width * (sizes.stride * width + sizes.pieces)
+    forward = moments * (sizes.layers * near + whole + outside)
     return StepFlops(0.0, 3 * batch.audio.shape[0] * forward)
 
 

@@ -68,10 +68,10 @@ def train(config: TrainConfig, progress: Progress, score: Score | None = None) -
             f"{len(examples.unreadable)} examples can't be read and are left out"
         )
     optimizer = make_optimizer(config.optimizer, config.steps)
-    begun = begin(config, bundle, examples, optimizer, mesh)
+    begun = begin(config, bundle, optimizer, mesh)
     plan = Plan(
         examples, config.steps, config.positions, config.canvases, config.stretch, config.seed,
-        own_share(mesh), config.accumulate, tight=config.ctc is None,
+        own_share(mesh), config.accumulate, head=config.ctc,
     )  # fmt: skip
     iterator = iter(batches(plan, begun.shortlist))
     with (
@@ -111,8 +111,8 @@ def train(config: TrainConfig, progress: Progress, score: Score | None = None) -
 def _work(config: TrainConfig, bundle: Bundle, begun: Beginning, batch: Batch) -> Work:
     audios, n = batch.targets.tokens.shape
     if isinstance(begun.sizes, CtcConfig):
-        tokens = audios * -(-batch.frames // begun.sizes.stride)
-        return Work(tokens, head_step_flops(begun.sizes, batch, config.sample).model)
+        moments = audios * begun.sizes.moments(batch.frames)
+        return Work(moments, head_step_flops(begun.sizes, batch).model)
     tokens = audios * config.canvases * min(n, config.stretch or n)
     return Work(tokens, step_flops(config, bundle.config.model, begun.sizes, batch).model)
 

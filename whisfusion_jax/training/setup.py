@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jax.experimental import multihost_utils
@@ -67,7 +65,6 @@ class Beginning:
 def begin(
     config: TrainConfig,
     bundle: Bundle,
-    examples: Examples,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
 ) -> Beginning:
@@ -75,7 +72,6 @@ def begin(
 
     Args:
         bundle: a Whisper's, with a padding memory.
-        examples: whose tokens a CTC head is to name.
 
     Raises:
         WhisfusionError: the settings contradict each other, or a bundle has not what is needed.
@@ -87,12 +83,9 @@ def begin(
     if config.ctc is None:
         sizes, shortlist, parts, parameters = _denoising(config, bundle, mesh)
     else:
-        sizes, shortlist = (
-            config.ctc,
-            Shortlist.whole(bundle.config.model.vocabulary, bundle.tokenizer),
-        )
-        head = _head(config, config.ctc, bundle, examples, mesh)
-        parts, parameters = split(head, config.learned or (r"(?!names$).*",))
+        sizes, shortlist = config.ctc, Shortlist.of_texts([], bundle.tokenizer, config.ctc.pieces)
+        head = _head(config, config.ctc, bundle, mesh)
+        parts, parameters = split(head, config.learned or (".*",))
     dtype = jnp.dtype(config.dtype)
     encoder = None
     if not config.keep_states:
@@ -125,25 +118,12 @@ def _denoising(
     return sizes, shortlist, parts, parameters
 
 
-def _head(
-    config: TrainConfig, sizes: CtcConfig, bundle: Bundle, examples: Examples, mesh: Mesh
-) -> CtcHead:
-    """A new CTC head that names the commonest tokens."""
+def _head(config: TrainConfig, sizes: CtcConfig, bundle: Bundle, mesh: Mesh) -> CtcHead:
     if sizes.width != bundle.config.model.width:
         raise WhisfusionError(
             f"ctc: a head of width {sizes.width} on states of {bundle.config.model.width}"
         )
-    tokenizer = bundle.tokenizer
-    counts = Counter(
-        token for line in _lines(config.sentences) for token in tokenizer.encode(" " + line)
-    )
-    for number in range(len(examples)):
-        counts.update(examples.tokens(number)[:-1].tolist())
-    # Equally common ones by number, so that every process has the same.
-    ranked = sorted(range(tokenizer.end), key=lambda token: (-counts[token], token))
-    names = np.array(ranked[: sizes.vocabulary - 2], np.int32)
-    make = partial(ctc_head, config=sizes, tokens=names, seed=config.seed)
-    return _in_place(make, mesh, bundle.load_decoder(mesh=mesh))
+    return _in_place(partial(ctc_head, sizes, config.seed), mesh)
 
 
 def _sizes(config: TrainConfig, bundle: Bundle) -> tuple[DenoiserConfig, Shortlist]:
@@ -209,7 +189,7 @@ def step_settings(config: TrainConfig, phase: PhaseConfig, groups: int = 1) -> S
     Args:
         groups: parts of the rows on different devices.
     """
-    loss: LossSettings | Hearing = Hearing(sample=config.sample)
+    loss: LossSettings | Hearing = Hearing()
     if config.ctc is None:
         loss = LossSettings(
             corruption=Mixed(tuple(_MASKING[name] for name in phase.masking)),

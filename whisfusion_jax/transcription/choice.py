@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
@@ -15,8 +13,9 @@ from whisfusion_jax.decoding.denoising import DenoisingSettings
 from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import BundleError, WhisfusionError
-from whisfusion_jax.models.ctc import UNKNOWN, CtcHead
 from whisfusion_jax.models.denoiser import on_decoder, untrained_denoiser
+from whisfusion_jax.parallel.mesh import replicated
+from whisfusion_jax.text.merging import Merges
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.transcription.decoders import (
     Autoregressive,
@@ -27,15 +26,15 @@ from whisfusion_jax.transcription.decoders import (
     Exact,
 )
 
-DRAFTED = 6
-"""Tokens of a draft that are verified in a pass: more are seldom all right."""
+STRETCH = 12
+"""Positions that a pass reads: more are seldom all right."""
+_STRETCH_ON_CPU = 5
+"""There a pass with a draft to verify costs more from six on (models/output.py)."""
 SURE = 0.5
 """How probable a drafted token must be, for masks not to write instead (docs/results.md)."""
-MASKED = 12
-"""Positions that a pass reads where masks alone write ahead."""
-_ROWS_ON_CPU = 0
-"""The largest batch in which a CPU is faster by several tokens a pass than by one: none, with what
-ships (docs/results.md)."""
+_ROWS_ON_CPU = 1
+"""The largest batch in which a CPU is faster by several tokens a pass than by one: a step for many
+rows reads the weights once, too (docs/results.md)."""
 
 
 @dataclass(frozen=True)
@@ -80,21 +79,26 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     if wishes.decoder == "ar":
         decoder = bundle.load_decoder(dtype, mesh)
         return Choice(decoder, Autoregressive(vocabulary, wishes.beams), None)
-    head = drafts.load_ctc(dtype, mesh) if drafts.config.ctc else None
-    stretch = wishes.stretch or (1 + DRAFTED if head else MASKED)
+    drafter = None
+    if drafts.config.ctc:
+        merges = jax.device_put(Merges.of(tokenizer), replicated(mesh))
+        drafter = drafts.load_ctc(dtype, mesh), merges
+    stretch = wishes.stretch or (_STRETCH_ON_CPU if on_cpu and drafter else STRETCH)
     trained = drafts.config.denoiser is not None
     # Masks that were never trained know less than any draft.
     sure = (wishes.sure if wishes.sure is not None else SURE) if trained else 0.0
     rule = wishes.rule or PositionBiased(entropy=1.0 if trained else 0.0)
     if wishes.decoder == "diffusion" and trained:
         denoiser, shortlist = drafts.load_denoiser(dtype, mesh)
+        if on_cpu:
+            denoiser.read_in_tiles()
         never = (*shortlist.those_of(config.rules.suppress), *shortlist.special)
         own = Vocabulary(TokenRules(never), shortlist.end)
-        if head:
-            head = _renamed(head, shortlist)
+        if len(shortlist) < config.model.vocabulary:
+            drafter = None  # which counts as Whisper does
         settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
-        return Choice(Denoisers(denoiser, head, sure), Diffusion(settings, stretch), shortlist)
-    if not trained and head is None:
+        return Choice(Denoisers(denoiser, drafter, sure), Diffusion(settings, stretch), shortlist)
+    if not trained and drafter is None:
         raise BundleError(f"{drafts.path}: has no denoiser, and no head that drafts")
     decoder = bundle.load_decoder(dtype, mesh)
     denoiser = (
@@ -102,7 +106,9 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         if trained
         else untrained_denoiser(DenoiserConfig.of_whisper(config.model, rank=0), dtype)
     )
-    denoisers = Denoisers(on_decoder(denoiser, decoder), head, sure)
+    denoisers = Denoisers(on_decoder(denoiser, decoder), drafter, sure)
+    if on_cpu:
+        denoisers.denoiser.read_in_tiles()
     if wishes.decoder == "diffusion":
         settings = DenoisingSettings(vocabulary, rule, wishes.candidates, wishes.temperature)
         return Choice(denoisers, Diffusion(settings, stretch), None)
@@ -112,11 +118,3 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     # Who names a stretch wants it.
     most_rows = _ROWS_ON_CPU if on_cpu and wishes.stretch is None else None
     return Choice((decoder, denoisers), Exact(exactly, stretch, most_rows), None)
-
-
-def _renamed(head: CtcHead, shortlist: Shortlist) -> CtcHead:
-    """A head, changed in place, that counts tokens as a denoiser does."""
-    names = np.asarray(head.names[...])
-    own, known = shortlist.lookup(np.maximum(names, 0))
-    head.names.set_value(jnp.asarray(np.where(names < 0, names, np.where(known, own, UNKNOWN))))
-    return head

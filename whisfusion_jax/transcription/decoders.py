@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from whisfusion_jax.config import FRAMES_PER_SECOND
+from whisfusion_jax.decoding.autoregressive import Start
 from whisfusion_jax.decoding.beam import decode_by_beam
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings, Draws, denoise
-from whisfusion_jax.decoding.drafts import collapsed
+from whisfusion_jax.decoding.drafts import draft_of
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
 from whisfusion_jax.decoding.vocabulary import Vocabulary
@@ -19,6 +20,7 @@ from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioStates
+from whisfusion_jax.text.merging import Merges
 
 DecoderName = Literal["diffusion", "exact", "ar"]
 
@@ -87,17 +89,17 @@ class Denoisers:
     """What denoises, and what may draft for it."""
 
     denoiser: Denoiser
-    head: CtcHead | None = None
+    drafter: tuple[CtcHead, Merges] | None = None
     sure: float = field(default=0.0, metadata={"static": True})
     """How probable a token of a draft must be; where it isn't, masks write ahead."""
 
     def draft(self, audio: AudioStates, bucket: int, end: int) -> jax.Array | None:
         """The head's text, if there is one: [batch, n] int32."""
-        if self.head is None:
+        if self.drafter is None:
             return None
-        states = audio.states[:, : bucket * FRAMES_PER_SECOND]
-        heard = self.head.hear(states, self.sure)
-        return collapsed(heard, canvas_for(bucket), end)
+        head, merges = self.drafter
+        tokens, sure = merges(*head.hear(audio.states[:, : bucket * FRAMES_PER_SECOND]))
+        return draft_of(tokens, sure >= self.sure, canvas_for(bucket), end)
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class Diffusion:
             return _by_stretches(model, audio, prompt, draws, seconds, how)
         given = jnp.full((batch, length), FREE)
         found = denoise(model.denoiser, audio, prompt, given, draws, self.settings)
-        return _texts(found, prompt, jnp.full(batch, jnp.nan))
+        return _texts(found, Start((), prompt, jnp.full(batch, jnp.nan)))
 
 
 def _by_stretches(
@@ -181,19 +183,18 @@ def _by_stretches(
     how: Stretches,
 ) -> Texts:
     draft = model.draft(audio, seconds, how.settings.vocabulary.end)
-    found, read = denoise_by_stretches(model.denoiser, audio, prompt, draws, how, draft)
-    return _texts(found, read.prompt, read.no_speech)
+    found, said = denoise_by_stretches(model.denoiser, audio, prompt, draws, how, draft)
+    return _texts(found, said)
 
 
-def _texts(found: Denoised, prompt: jax.Array, no_speech: jax.Array) -> Texts:
+def _texts(found: Denoised, said: Start) -> Texts:
     return Texts(
         found.tokens,
         found.confidence,
         found.fixed_at,
         found.steps,
-        # English-only models' prompts name no language.
-        language=prompt[:, 1] if prompt.shape[1] > 2 else jnp.full(len(prompt), -1),
-        no_speech=no_speech,
+        language=said.language,
+        no_speech=said.no_speech,
     )
 
 

@@ -84,7 +84,7 @@ def recognise(
             of the first candidate.
     """
     loudness = None if memory is None else memory.config.loudness
-    audio = encoder(log_mel(samples, settings.mel_bins, loudness), memory)
+    audio = encoder.row_by_row(log_mel(samples, settings.mel_bins, loudness), memory)
     keys = jax.vmap(lambda pair: jax.random.fold_in(jax.random.key(pair[0]), pair[1]))(numbers)
     draws = Draws(keys, numbers[:, 2].astype(jnp.int32))
     return settings.decode(decoder, audio, prompt, draws, samples.shape[1] // SAMPLE_RATE)

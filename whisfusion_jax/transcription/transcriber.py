@@ -26,7 +26,6 @@ from whisfusion_jax.audio.windows import (
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.decoding.unmasking import UnmaskingRule
-from whisfusion_jax.decoding.winner import Winner, pick_winner
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.parallel.mesh import one_device, row_shards
@@ -34,6 +33,7 @@ from whisfusion_jax.transcription.choice import Wishes, choose
 from whisfusion_jax.transcription.decoders import DecoderName, Texts
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
 from whisfusion_jax.transcription.transcript import Segment, Transcript, group_words
+from whisfusion_jax.transcription.winner import Winner, pick_winner
 
 SHORT_WINDOW = 10 - SPARE_SECONDS
 """Fills the bucket of 10 s, with its spare."""
@@ -100,7 +100,7 @@ class Transcriber:
             rule: which tokens diffusion keeps at each step; None for the default.
             candidates: texts that diffusion writes for each window, one of which wins.
             temperature: by which the candidates but the first are sampled.
-            winner: how it is chosen (`decoding/winner.py`).
+            winner: how it is chosen (`transcription/winner.py`).
             seed: of all that diffusion draws; the same seed gives the same text, whatever else is
                 transcribed.
             batch_size: the most windows that are recognised at once, by each part of the mesh.
@@ -108,7 +108,7 @@ class Transcriber:
                 for Whisper's decoder, and for diffusion SHORT_WINDOW, as its steps grow with a
                 window's text, and windows are written side by side.
             stretch: positions that a pass of `exact` or `diffusion` reads; None is as many as were
-                fastest, for `exact` on a CPU one.
+                fastest, for `exact` on a CPU in batches one.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
             dtype: of weights and activations; None is float32 on a CPU, else bfloat16.
