@@ -12,7 +12,6 @@ import tyro
 
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import TrainConfig, read_config
-from whisfusion_jax.data.encoded import Encoded
 from whisfusion_jax.parallel.mesh import make_mesh
 from whisfusion_jax.parallel.processes import join_processes
 from whisfusion_jax.parallel.sharding import gathered, name_of
@@ -31,8 +30,7 @@ def main(config: TrainConfig, out: str) -> None:
     join_processes(config.processes)
     mesh = make_mesh(config.mesh)
     optimizer = make_optimizer(config.optimizer, config.steps)
-    examples = Encoded(config.states or config.work / "encoded")
-    begun = begin(config, Bundle.open(config.bundle), examples, optimizer, mesh)
+    begun = begin(config, Bundle.open(config.bundle), optimizer, mesh)
     with checkpoints_of(config) as saved:
         state = saved.restore(begun.state, Place())
     leaves = jax.tree_util.tree_leaves_with_path(state)

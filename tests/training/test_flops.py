@@ -25,10 +25,11 @@ def counted(function: object, *args: object) -> float:
 
 def test_the_encoders_arithmetic() -> None:
     model = dataclasses.replace(WHISPER_SIZES["tiny.en"], encoder_layers=2)
-    mel = jax.ShapeDtypeStruct((1, 3000, 80), jnp.float32)
+    # Few enough for attention without a loop, of which XLA would count one round.
+    mel = jax.ShapeDtypeStruct((1, 480, 80), jnp.float32)
     found = counted(lambda encoder, mel: encoder(mel).states, abstract_whisper(model).encoder, mel)
     # Softmax, norms and GELU come on top.
-    assert encoder_flops(model, 1500) == pytest.approx(found, rel=0.15)
+    assert encoder_flops(model, 240) == pytest.approx(found, rel=0.15)
 
 
 @pytest.mark.parametrize("warm", [True, False])
