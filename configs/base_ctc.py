@@ -1,4 +1,4 @@
-"""The CTC head that drafts for base, in English: what ships."""
+"""The CTC head that drafts for base, in English; not trained yet."""
 
 from pathlib import Path
 
