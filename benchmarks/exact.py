@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
@@ -179,6 +180,10 @@ def speed(
             equal = int((tokens == expected).all((1, 2)).sum())
             label = f"exact, {stretch} positions: {passes.mean():.2f} passes"
             contenders[f"{label}, {equal} of {pieces} equal"] = run
+            plain = bench.choose(Wishes("exact", stretch=stretch))
+            plain.models[1].denoiser.tiles = nnx.data(None)
+            without = partial(_each, partial(bench.write, plain), short)
+            contenders[f"the same, {stretch} positions, no table in tiles"] = without
         title = f"{bundle}, decoder alone, {pieces} pieces of {SHORT_WINDOW} s, batch {batch}"
         title += f", {lengths.mean():.1f} tokens"
         Console().print(timing_table(title, alternate(contenders), "greedy"), soft_wrap=True)

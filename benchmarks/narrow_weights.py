@@ -1,4 +1,4 @@
-"""A decoder's product with the vocabulary in narrower weights, by rows read at once.
+"""A decoder's product with the vocabulary, in tiles and in narrower weights, by rows read at once.
 
 python -m benchmarks.narrow_weights
 """
@@ -11,18 +11,20 @@ import tyro
 from rich.console import Console
 
 from benchmarks.common import alternate, timing_table
+from whisfusion_jax.models.output import arg_max, in_tiles, scores_in_tiles
 
 TURNS = 50
 """Of each product, in one program, as a decoder's loop has them."""
 
 
 def main(vocabulary: int = 51_864, width: int = 384, rows: tuple[int, ...] = (1, 4, 8)) -> None:
-    """Time float32, bfloat16, and int8 with a scale for each token."""
+    """Time float32, the same in tiles, bfloat16, and int8 with a scale for each token."""
     table = jax.random.normal(jax.random.key(0), (vocabulary, width))
     scale = jnp.abs(table).max(1, keepdims=True) / 127
     narrow = jnp.round(table / scale).astype(jnp.int8)
     products = {
         "float32": (lambda h, t, s: h @ t.T, table),
+        "float32 in tiles": (lambda h, t, s: scores_in_tiles(h, t, vocabulary), in_tiles(table)),
         "bfloat16": (lambda h, t, s: h.astype(jnp.bfloat16) @ t.T, table.astype(jnp.bfloat16)),
         "int8, made float32 in the product": (
             lambda h, t, s: (h @ t.astype(jnp.float32).T) * s[:, 0], narrow
@@ -36,7 +38,7 @@ def main(vocabulary: int = 51_864, width: int = 384, rows: tuple[int, ...] = (1,
 
         def repeat(product, h, t, s):  # type: ignore[no-untyped-def]
             def turn(_, h):  # type: ignore[no-untyped-def]
-                return h + 1e-9 * product(h, t, s).astype(jnp.float32).argmax(-1, keepdims=True)
+                return h + 1e-9 * arg_max(product(h, t, s).astype(jnp.float32))[:, None]
 
             return jax.lax.fori_loop(0, TURNS, turn, h)
 

@@ -1,33 +1,15 @@
-"""The CTC head that drafts for base, in English; not trained yet."""
+"""The CTC head that drafts for base, in English, from real speech alone; not trained yet."""
 
-from pathlib import Path
+import dataclasses
 
-from whisfusion_jax.config import (
-    WHISPER_SIZES,
-    CtcConfig,
-    OptimizerConfig,
-    PhaseConfig,
-    TrainConfig,
-)
+from configs.tiny_en_ctc import CONFIG as TINY
+from whisfusion_jax.config import WHISPER_SIZES, CtcConfig, PhaseConfig
 
-DATA = Path("data")
-
-CONFIG = TrainConfig(
-    work=Path("runs/base_ctc"),
-    data=tuple(
-        DATA / f"manifest_speech/{name}/1.0.0"
-        for name in ("librispeech_train", "lj_train", "voiceacting")
-    ),
-    sentences=(),
+CONFIG = dataclasses.replace(
+    TINY,
+    work=TINY.work.with_name("base_ctc"),
+    data=tuple(path for path in TINY.data if "manifest_speech" in path.parts),
     bundle="base",
     ctc=CtcConfig.of_whisper(WHISPER_SIZES["base"]),
-    heard=True,
-    teacher=0.0,
     phases=(PhaseConfig(1800, ()),),
-    optimizer=OptimizerConfig(rate=1.5e-3, warmup=100, final=0.03, average=0.99, weight_decay=0.01),
-    joined=0.2,
-    wordless=0.02,
-    positions=2000,
-    canvases=1,
-    save_every=150,
 )

@@ -14,6 +14,7 @@ from flax import nnx
 from whisfusion_jax.config import CtcConfig
 from whisfusion_jax.models.encoder import EncoderBlock
 from whisfusion_jax.models.layers import FeedForward, layer_norm
+from whisfusion_jax.models.output import arg_max
 
 BLANK = -1
 """Instead of a piece: nothing new is said."""
@@ -92,7 +93,7 @@ class CtcHead(nnx.Module):
             [batch, moments] int32: pieces, then BLANK; and their probabilities, float32.
         """
         scores = self(states)
-        heard = scores.argmax(-1) - 1
+        heard = arg_max(scores) - 1
         sure = jnp.exp(scores.max(-1) - jax.nn.logsumexp(scores, axis=-1))
         return collapsed(heard, sure)
 

@@ -29,7 +29,7 @@ from whisfusion_jax.transcription.decoders import (
 STRETCH = 12
 """Positions that a pass reads: more are seldom all right."""
 _STRETCH_ON_CPU = 5
-"""There a pass with a draft to verify costs more from six on (models/output.py)."""
+"""There each position costs, and five are read in tiles (models/output.py)."""
 SURE = 0.5
 """How probable a drafted token must be, for masks not to write instead (docs/results.md)."""
 _ROWS_ON_CPU = 1
@@ -79,12 +79,13 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     if wishes.decoder == "ar":
         decoder = bundle.load_decoder(dtype, mesh)
         return Choice(decoder, Autoregressive(vocabulary, wishes.beams), None)
-    drafter = None
-    if drafts.config.ctc:
+    trained, drafter = drafts.config.denoiser, None
+    # A head counts tokens as Whisper does, a denoiser perhaps by a shortlist.
+    whole = trained is None or trained.vocabulary == config.model.vocabulary
+    if drafts.config.ctc and (whole or wishes.decoder == "exact"):
         merges = jax.device_put(Merges.of(tokenizer), replicated(mesh))
         drafter = drafts.load_ctc(dtype, mesh), merges
     stretch = wishes.stretch or (_STRETCH_ON_CPU if on_cpu and drafter else STRETCH)
-    trained = drafts.config.denoiser is not None
     # Masks that were never trained know less than any draft.
     sure = (wishes.sure if wishes.sure is not None else SURE) if trained else 0.0
     rule = wishes.rule or PositionBiased(entropy=1.0 if trained else 0.0)
@@ -94,8 +95,6 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
             denoiser.read_in_tiles()
         never = (*shortlist.those_of(config.rules.suppress), *shortlist.special)
         own = Vocabulary(TokenRules(never), shortlist.end)
-        if len(shortlist) < config.model.vocabulary:
-            drafter = None  # which counts as Whisper does
         settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
         return Choice(Denoisers(denoiser, drafter, sure), Diffusion(settings, stretch), shortlist)
     if not trained and drafter is None:
