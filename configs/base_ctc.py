@@ -11,5 +11,5 @@ CONFIG = dataclasses.replace(
     data=tuple(path for path in TINY.data if "manifest_speech" in path.parts),
     bundle="base",
     ctc=CtcConfig.of_whisper(WHISPER_SIZES["base"]),
-    phases=(PhaseConfig(1800, ()),),
+    phases=(PhaseConfig(1200, ()),),
 )

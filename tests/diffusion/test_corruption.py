@@ -14,7 +14,7 @@ ALL = (Uniform(), high_mask(), Ahead(), Mixed((Uniform(), high_mask(), Ahead()))
 
 @pytest.mark.parametrize("corruption", ALL, ids=lambda c: type(c).__name__)
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10_000), rows=st.integers(3, 12))
+@given(seed=st.integers(0, 10_000), rows=st.sampled_from([3, 8, 12]))
 def test_every_row_has_a_mask_and_a_ratio(corruption: Corruption, seed: int, rows: int) -> None:
     lengths = jnp.asarray(np.random.default_rng(seed).integers(1, 16, rows))
     masked = corruption(jax.random.key(seed), lengths, 16)

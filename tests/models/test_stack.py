@@ -48,8 +48,9 @@ def test_a_denoiser_learns_the_same(keep: Kept, warm: bool) -> None:
         hidden = denoiser(prompt, canvas, audio)
         return (hidden * jax.random.normal(jax.random.key(3), hidden.shape)).sum()
 
-    plain = jax.grad(loss)(made())
-    scanned = unstacked(jax.grad(loss)(stacked(made(), keep)))
+    gradient = jax.jit(jax.grad(loss))
+    plain = gradient(made())
+    scanned = unstacked(gradient(stacked(made(), keep)))
     expected, found = (dict(nnx.to_flat_state(nnx.state(each))) for each in (plain, scanned))
     assert found.keys() == expected.keys()
     for path in expected:

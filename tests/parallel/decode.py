@@ -1,10 +1,11 @@
-"""Transcribe on one device of four, then on all of them, and write both down.
+"""Transcribe by each decoder on one device of four, then on all of them, and write both down.
 
-python -m tests.parallel.decode WHISPER DENOISING DECODER
+python -m tests.parallel.decode WHISPER DENOISING
 """
 
 import json
 import sys
+from typing import get_args
 
 import jax
 
@@ -13,10 +14,13 @@ from whisfusion_jax import Transcriber
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MeshConfig
 from whisfusion_jax.parallel.mesh import make_mesh
+from whisfusion_jax.transcription.decoders import DecoderName
+
+Found = dict[str, list[tuple[str, float, float]]]
+"""By mesh, each clip's text, steps and likelihood."""
 
 
-def main(whisper: str, denoising: str, decoder: str) -> None:
-    bundle, drafts = Bundle.open(whisper), Bundle.open(denoising)
+def decode(bundle: Bundle, drafts: Bundle, decoder: DecoderName) -> Found:
     settings = {"candidates": 4, "temperature": 0.7} if decoder == "diffusion" else {}
     clips = [speechlike(1 + number, number) for number in range(3)]
     found = {}
@@ -32,7 +36,12 @@ def main(whisper: str, denoising: str, decoder: str) -> None:
         found[f"{data}x{tensor}"] = [
             (each.text, each.steps, each.segments[0].avg_logprob) for each in results
         ]
-    print(json.dumps(found))
+    return found
+
+
+def main(whisper: str, denoising: str) -> None:
+    bundles = Bundle.open(whisper), Bundle.open(denoising)
+    print(json.dumps({decoder: decode(*bundles, decoder) for decoder in get_args(DecoderName)}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Restore a run's newest checkpoint onto this process's mesh, and write every array of it down.
+"""Restore a run's newest checkpoint onto meshes, and write every array of it down for each.
 
-python -m tests.parallel.dump CONFIG OUT.npz [--FIELD VALUE ...]
+python -m tests.parallel.dump CONFIG FOLDER DATAxFSDP[,DATAxFSDP] [--FIELD VALUE ...]
 """
 
 import sys
@@ -9,9 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import tyro
+from jax.sharding import Mesh
 
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import TrainConfig, read_config
+from whisfusion_jax.config import MeshConfig, TrainConfig, read_config
 from whisfusion_jax.parallel.mesh import make_mesh
 from whisfusion_jax.parallel.processes import join_processes
 from whisfusion_jax.parallel.sharding import gathered, name_of
@@ -26,9 +27,7 @@ class Place:
         self.state = state
 
 
-def main(config: TrainConfig, out: str) -> None:
-    join_processes(config.processes)
-    mesh = make_mesh(config.mesh)
+def dump(config: TrainConfig, mesh: Mesh, out: Path) -> None:
     optimizer = make_optimizer(config.optimizer, config.steps)
     begun = begin(config, Bundle.open(config.bundle), optimizer, mesh)
     with checkpoints_of(config) as saved:
@@ -39,6 +38,14 @@ def main(config: TrainConfig, out: str) -> None:
         np.savez(out, **arrays)
 
 
+def main(config: TrainConfig, folder: Path, meshes: str) -> None:
+    join_processes(config.processes)
+    for name in meshes.split(","):
+        data, fsdp = map(int, name.split("x"))
+        mesh = make_mesh(MeshConfig(data, fsdp), jax.devices()[: data * fsdp])
+        dump(config, mesh, folder / f"{name}.npz")
+
+
 if __name__ == "__main__":
-    path, out, *rest = sys.argv[1:]
-    main(tyro.cli(TrainConfig, default=read_config(Path(path)), args=rest), out)
+    path, folder, meshes, *rest = sys.argv[1:]
+    main(tyro.cli(TrainConfig, default=read_config(Path(path)), args=rest), Path(folder), meshes)

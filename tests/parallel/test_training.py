@@ -20,8 +20,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     """From scratch, with all that large runs use: the encoder in the step, scanned layers."""
     config = tiny_run(tmp_path_factory.mktemp("sharded"))
     return dataclasses.replace(
-        config, denoiser=SIZES, phases=(PhaseConfig(20, ("uniform", "high_mask")),), dev=None,
-        canvases=2, positions=2 * 32 * 16, keep_states=False, report_every=1, scan="nothing",
+        config, denoiser=SIZES, phases=(PhaseConfig(10, ("uniform", "high_mask")),), dev=None,
+        canvases=2, positions=2 * 16 * 16, keep_states=False, report_every=1, scan="nothing",
         accumulate=2,
     )  # fmt: skip
 
@@ -46,5 +46,5 @@ def test_eight_devices_learn_what_one_learns(
     ]
     finish(launch(*TRAIN, write_config(spread), *flags, devices=8))
     assert losses(spread) == pytest.approx(alone, rel=1e-4)
-    assert len(alone) == 20
-    assert alone[20] < 0.9 * alone[1]
+    assert len(alone) == 10
+    assert alone[10] < 0.9 * alone[1]

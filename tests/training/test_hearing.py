@@ -3,12 +3,13 @@
 import dataclasses
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from rich.progress import Progress
 
-from tests.support import TINY, speechlike
-from tests.training.tiny import WORDS, tiny_run
+from tests.support import TINY
+from tests.training.tiny import WORDS, spoken, tiny_run
 from whisfusion_jax import Transcriber
 from whisfusion_jax.audio.windows import pad_to
 from whisfusion_jax.config import (
@@ -50,11 +51,11 @@ def trained(config: TrainConfig) -> Trained:
 def test_eight_utterances_are_drafted_by_heart(trained: Trained, config: TrainConfig) -> None:
     whisper, drafts = trained.bundle, export_run(trained, config)
     head, tokenizer = drafts.load_ctc(), whisper.tokenizer
-    clips = [speechlike(1.5, number) for number in range(8)]
+    clips = [spoken(number) for number in range(8)]
     samples = np.stack([pad_to(clip, 6) for clip in clips])
     audio = encode(whisper.load_encoder(), whisper.load_memory(), samples)
-    heard = head.hear(audio.states[:, : 6 * FRAMES_PER_SECOND])
-    tokens, _ = Merges.of(tokenizer)(*heard)
+    heard = jax.jit(type(head).hear)(head, audio.states[:, : 6 * FRAMES_PER_SECOND])
+    tokens, _ = jax.jit(Merges.__call__)(Merges.of(tokenizer), *heard)
     texts = [
         tokenizer.decode([token for token in row if token >= 0]).strip()
         for row in np.asarray(tokens).tolist()

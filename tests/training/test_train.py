@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from tests.support import TINY, speechlike
-from tests.training.tiny import WORDS, tiny_run
+from tests.support import TINY
+from tests.training.tiny import WORDS, spoken, tiny_run
 from whisfusion_jax import Transcriber
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import DenoiserConfig, OptimizerConfig, PhaseConfig, TrainConfig
@@ -55,7 +55,7 @@ def exported(trained: Trained, config: TrainConfig) -> Bundle:
 
 def test_eight_utterances_are_learned_by_heart(exported: Bundle) -> None:
     transcriber = Transcriber(Bundle.open(exported.path))
-    clips = [speechlike(1.5, number) for number in range(8)]
+    clips = [spoken(number) for number in range(8)]
     assert [found.text for found in transcriber.transcribe_many(clips)] == WORDS
 
 
@@ -68,7 +68,7 @@ def test_a_trained_bundle_holds_what_diffusion_needs(exported: Bundle) -> None:
 @pytest.mark.parametrize("rule", [TopN(3), RandomRemask(), PositionBiased(), Threshold(steps=3)])
 def test_any_rule_and_candidates_transcribe(exported: Bundle, rule: UnmaskingRule) -> None:
     transcriber = Transcriber(exported, rule=rule, candidates=3, temperature=0.3)
-    (segment,) = transcriber.transcribe(speechlike(1.5, 2)).segments
+    (segment,) = transcriber.transcribe(spoken(2)).segments
     assert segment.text == WORDS[2]
     assert len(segment.tokens) == len(segment.confidences) == len(segment.fixed_at)
     assert [word.text for word in segment.words] == [WORDS[2]]
@@ -79,9 +79,9 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     trained: Trained, config: TrainConfig, tmp_path: Path
 ) -> None:
     losses = logged(config.work, "loss")
-    assert list(losses) == list(range(25, 401, 25))
+    assert list(losses) == list(range(25, 201, 25))
     work = tmp_path / "work"
-    short = dataclasses.replace(config, work=work, dev=None, stop_at=250)
+    short = dataclasses.replace(config, work=work, dev=None, stop_at=125)
     run(short)
     run(dataclasses.replace(short, stop_at=None))
     assert logged(work, "loss") == losses
@@ -111,8 +111,8 @@ def test_stretches_are_refused_where_canvases_are_read_whole(
 
 
 def test_the_dev_set_is_transcribed_at_every_save(trained: Trained, config: TrainConfig) -> None:
-    assert list(logged(config.work, "dev/wer")) == [200, 400]
-    assert logged(config.work, "dev/wer")[400] == 0
+    assert list(logged(config.work, "dev/wer")) == [100, 200]
+    assert logged(config.work, "dev/wer")[200] == 0
     assert Bundle.open(config.work / "bundle").config.denoiser == trained.config
     assert list((config.work / "tensorboard").iterdir())
 
