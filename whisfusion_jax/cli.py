@@ -73,6 +73,8 @@ class DecodingOptions:
     window: float | None = None
     """Seconds of the longest window that a recording is cut into, in a pause if there is one;
     without it 30 for ar and exact, 9.5 for diffusion."""
+    strict: bool = False
+    """Refuse damaged recordings, rather than warn and transcribe what is in them."""
 
     def transcriber(self, rule: UnmaskingRule | None = None) -> Transcriber:
         """Bring the bundle, and load it.
@@ -92,6 +94,7 @@ class DecodingOptions:
             beams=self.beams,
             batch_size=self.batch_size,
             window=self.window,
+            strict=self.strict,
             mesh=make_mesh(MeshConfig(tensor=self.tensor), jax.local_devices()),
             on_compile=_say,
         )
@@ -138,6 +141,8 @@ def transcribe(
                 _complain(str(result))
                 failed += 1
                 continue
+            if result.warning:
+                _warn(f"{file}: {result.warning}")
             audio += result.seconds
             _info.print(
                 f"[dim]{file}  {result.seconds:.1f} s, {result.steps:.3g} steps, "
@@ -281,6 +286,10 @@ def _say(message: str) -> None:
 
 def _complain(message: str) -> None:
     _info.print(f"[red]error:[/red] {message}", soft_wrap=True)
+
+
+def _warn(message: str) -> None:
+    _info.print(f"[yellow]warning:[/yellow] {message}", soft_wrap=True)
 
 
 def progress_bar(shown: bool = True) -> Progress:

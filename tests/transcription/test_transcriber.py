@@ -158,13 +158,14 @@ def test_decoders_that_are_not_there_are_named(with_memory: Bundle, denoising: B
 
 
 def test_forty_bad_files_are_named_and_the_good_ones_transcribed(
-    transcriber: Transcriber, tmp_path: Path
+    with_memory: Bundle, transcriber: Transcriber, tmp_path: Path
 ) -> None:
     bad = write_bad_files(tmp_path)
     assert len(bad) == 40
     good = write(tmp_path / "good.flac", "flac", tone(2, 16_000), 16_000)
     files = [file for each in bad for file in (each, good)]
-    results = list(transcriber.transcribe_many(files))
+    strict = Transcriber(with_memory, batch_size=4, strict=True)
+    results = list(strict.transcribe_many(files))
     expected = transcriber.transcribe(good).text
     for (file, reason), failed, fine in zip(bad.items(), results[::2], results[1::2], strict=True):
         assert isinstance(failed, AudioError), file
@@ -179,8 +180,19 @@ def test_forty_bad_files_are_named_and_the_good_ones_transcribed(
 def test_one_bad_recording_raises(transcriber: Transcriber) -> None:
     with pytest.raises(AudioError, match="nowhere"):
         transcriber.transcribe("nowhere.wav")
-    with pytest.raises(AudioError, match="not one row of floats"):
-        transcriber.transcribe(np.zeros(16_000, np.int16))
+    with pytest.raises(AudioError, match="not samples of sound"):
+        transcriber.transcribe(np.zeros(16_000, bool))
+
+
+def test_of_a_cut_recording_the_rest_is_transcribed_with_a_warning(
+    transcriber: Transcriber, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "cut.flac", "flac", tone(8, 16_000), 16_000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = transcriber.transcribe(path)
+    assert 3 < result.seconds < 5
+    assert result.warning is not None
+    assert "of 8.0 s are there" in result.warning
 
 
 def test_an_english_model_takes_english_only(transcriber: Transcriber) -> None:

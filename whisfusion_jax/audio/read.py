@@ -1,6 +1,8 @@
 """Any recording that FFmpeg's libraries open, to 16 kHz mono samples."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from io import IOBase
 from pathlib import Path
 
@@ -8,62 +10,72 @@ import av
 import numpy as np
 import soxr
 
+from whisfusion_jax.audio.arrays import mixed
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.errors import AudioError
 
+OnLoss = Callable[[str], None]
+"""Told what a damaged recording lacks."""
+
 _TOLERATED_LOSS = 0.5
 """Seconds by which a file may be shorter than its header says; encoders round and pad."""
+_STREAMED = 0x7FFF_0000
+_RATES = range(1_000, 1_000_000)
+"""Samples a second; others are a damaged header's, and would make days out of seconds."""
 
 
-def read_audio(source: str | Path | IOBase) -> np.ndarray:
-    """Decode the first audio stream of a file to 16 kHz mono.
+def read_audio(source: str | Path | IOBase, on_loss: OnLoss | None = None) -> np.ndarray:
+    """Decode a file's sound to 16 kHz mono.
 
     Args:
         source: a path, or an open binary file.
+        on_loss: told what a damaged recording lacks, of which the rest is returned; None refuses
+            such a recording.
 
     Returns:
-        [samples] float32, channels averaged; at least one sample, all finite.
+        [samples] float32; at least one sample, all finite.
 
     Raises:
-        AudioError: missing, empty, not audio, cut short, without samples, or not finite.
+        AudioError: missing, empty, not audio, or without samples; without `on_loss` also cut short,
+            damaged, or not finite.
+    """
+    return np.concatenate(list(audio_pieces(source, on_loss)))
+
+
+def audio_pieces(
+    source: str | Path | IOBase, on_loss: OnLoss | None = None
+) -> Iterator[np.ndarray]:
+    """Decode, mix and resample piece by piece, so that hours need little memory.
+
+    Channels are averaged; where they cancel each other out, the loudest is taken. Rates, layouts
+    and formats may change on the way. Of several tracks the one is read that FFmpeg thinks best, or
+    if nothing is in it, the next.
+
+    Yields:
+        [samples] float32, as `read_audio` returns them.
     """
     name = str(source) if isinstance(source, str | Path) else "the audio stream"
     if isinstance(source, str | Path):
         _check_file(Path(source))
     try:
-        with av.open(str(source) if isinstance(source, Path) else source, "r") as container:
-            if not container.streams.audio:
-                kind = "a video without sound" if container.streams.video else "no audio stream"
-                raise AudioError(f"{name}: {kind}")
-            samples = _resampled(container, name)
-            if container.format.name == "ogg" and _ends_within_page(source):
-                raise AudioError(f"{name}: the file is cut short or damaged")
-    except (av.error.FFmpegError, ValueError, EOFError) as error:
+        for number in itertools.count():
+            with av.open(str(source) if isinstance(source, Path) else source, "r") as container:
+                tracks = _tracks(container, name)
+                track = _Track(container, tracks[number], name, on_loss is None)
+                yield from track.pieces()
+                if track.seconds:
+                    track.check_end(source)
+                    if on_loss and track.lost:
+                        on_loss("; ".join(track.lost))
+                    return
+            if number + 1 == len(tracks):
+                raise AudioError(f"{name}: {track.nothing}")
+            if isinstance(source, IOBase):
+                source.seek(0)
+    except (av.error.FFmpegError, ValueError, EOFError, OSError) as error:
         if isinstance(error, AudioError):
             raise
-        raise AudioError(f"{name}: not readable as audio ({_reason(error)})") from None
-    return check_samples(samples, name)
-
-
-def check_samples(samples: np.ndarray, name: str) -> np.ndarray:
-    """Samples as float32, if they are a recording.
-
-    Args:
-        samples: [samples] floats in [-1, 1].
-        name: of the recording, for the error.
-
-    Raises:
-        AudioError: not one row of floats, empty, or not finite.
-    """
-    if samples.ndim != 1 or samples.dtype.kind != "f":
-        raise AudioError(
-            f"{name}: is {samples.dtype} {list(samples.shape)}, not one row of floats in [-1, 1]"
-        )
-    if not samples.size:
-        raise AudioError(f"{name}: holds no samples")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name}: holds samples that are not finite numbers (NaN or infinity)")
-    return samples.astype(np.float32)
+        raise AudioError(f"{name}: {_unreadable(error)}") from None
 
 
 def _check_file(path: Path) -> None:
@@ -79,63 +91,138 @@ def _check_file(path: Path) -> None:
         raise AudioError(f"{path}: {error.strerror}") from None
 
 
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
+def _unreadable(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"not readable as audio ({reason.lower()})"
 
 
-def _resampled(container: av.container.InputContainer, name: str) -> np.ndarray:
-    """Decode, mix to mono and resample piece by piece, so that hours fit in memory."""
-    stream = container.streams.audio[0]
-    rate = stream.rate
-    if not rate:
-        raise AudioError(f"{name}: not readable as audio (it names no sample rate)")
-    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    pieces, decoded = [], 0
-    for mono in _mono_pieces(container, stream, name):
-        decoded += len(mono)
-        pieces.append(resampler.resample_chunk(mono))
-    _check_length(container, stream, decoded / rate, name)
-    pieces.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    return np.concatenate(pieces)
+def _tracks(container: av.container.InputContainer, name: str) -> list[av.AudioStream]:
+    """Streams of sound, the best first."""
+    streams = container.streams
+    best = streams.best("audio")
+    if best is None:
+        kind = "a video without sound" if streams.video else "no audio stream"
+        raise AudioError(f"{name}: {kind}")
+    return sorted(streams.audio, key=lambda stream: stream.index != best.index)
 
 
-def _mono_pieces(
-    container: av.container.InputContainer, stream: av.AudioStream, name: str
-) -> Iterator[np.ndarray]:
-    """Each decoded frame as [samples] float32, its channels averaged."""
-    to_float = av.AudioResampler(format="fltp")  # sample format only: rate and channels stay
-    for packet in container.demux(stream):
-        if packet.is_corrupt:
-            raise AudioError(f"{name}: the file is cut short or damaged")
-        for frame in packet.decode():
+@dataclass
+class _Track:
+    """One stream's way to samples, and what is lost on it."""
+
+    container: av.container.InputContainer
+    stream: av.AudioStream
+    name: str
+    strict: bool
+    """Whether a loss is an error."""
+    seconds: float = 0.0
+    """Decoded so far."""
+    lost: list[str] = field(default_factory=list)
+    nothing: str = "holds no samples"
+    """Why there are none, if there are none."""
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """At 16 kHz; a new resampler wherever the rate changes."""
+        nothing = np.zeros(0, np.float32)
+        for rate, alike in itertools.groupby(self._mono(), key=lambda pair: pair[1]):
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+            for mono, _ in alike:
+                self.seconds += len(mono) / rate
+                yield resampler.resample_chunk(mono)
+            yield resampler.resample_chunk(nothing, last=True)
+
+    def check_end(self, source: str | Path | IOBase) -> None:
+        """Notice what ended too early; Whisper would silently lose the rest."""
+        declared = max(self._declared(), self._declared_by_wave(source))
+        if self.seconds < min(declared - _TOLERATED_LOSS, 0.98 * declared):
+            there = f"{self.seconds:.1f} s of {declared:.1f} s are there"
+            self._lose(f"cut short, {there}")
+        elif self.container.format.name == "ogg" and _ends_within_page(source):
+            self._lose("the file is cut short or damaged")
+
+    def _mono(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Each frame as [samples] float32, all finite, and its rate."""
+        like, to_float = None, None
+        for frame in self._frames():
+            if frame.sample_rate not in _RATES:
+                raise AudioError(f"{self.name}: {frame.sample_rate} samples a second are no sound")
+            if like != (like := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                # Sample format only: rate and channels stay.
+                to_float = av.AudioResampler(format="fltp")
+            assert to_float is not None
             for piece in to_float.resample(frame):
-                yield piece.to_ndarray().mean(axis=0, dtype=np.float32)
+                channels: np.ndarray = piece.to_ndarray()
+                if not np.isfinite(channels).all():
+                    self._lose("holds samples that are not finite numbers (NaN or infinity)")
+                    channels = np.nan_to_num(channels, posinf=0.0, neginf=0.0)
+                # Clipped as FFmpeg does on the way to the 16 bits that Whisper takes.
+                yield mixed(channels.clip(-1, 1)), frame.sample_rate
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        packets = self.container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                if packet.is_corrupt and self.strict:
+                    raise AudioError(f"{self.name}: the file is cut short or damaged")
+            except av.error.FFmpegError as error:
+                self._fail(error)
+                return
+            try:
+                yield from packet.decode()
+            except av.error.FFmpegError as error:
+                self._fail(error)
+
+    def _fail(self, error: av.error.FFmpegError) -> None:
+        self.nothing = _unreadable(error)
+        if self.strict:
+            raise error
+        self._lose("parts are damaged")
+
+    def _lose(self, what: str) -> None:
+        if self.strict:
+            raise AudioError(f"{self.name}: {what}")
+        if what not in self.lost:
+            self.lost.append(what)
+
+    def _declared(self) -> float:
+        """Seconds that the header speaks of; 0 if of none."""
+        if self.stream.duration is not None and self.stream.time_base is not None:
+            return float(self.stream.duration * self.stream.time_base)
+        return (self.container.duration or 0) / av.time_base
+
+    def _declared_by_wave(self, source: str | Path | IOBase) -> float:
+        """What a WAV promises, of which FFmpeg tells no more than is there; 0 if nothing."""
+        if self.container.format.name != "wav" or not self.stream.bit_rate:
+            return 0
+        head = _bytes_of(source, 0, 4096)
+        at = head.find(b"data") + 4
+        size = int.from_bytes(head[at : at + 4], "little") if at > 4 else 0
+        # Who streams, and can't know it, writes the largest number that there is.
+        return size * 8 / self.stream.bit_rate if size < _STREAMED else 0
 
 
 def _ends_within_page(source: str | Path | IOBase) -> bool:
     """Whether an Ogg file's last page is incomplete; Ogg declares no length to check."""
-    if not isinstance(source, IOBase):
-        with Path(source).open("rb") as file:
-            return _ends_within_page(file)
     longest_page = 27 + 255 + 255 * 255
-    size = source.seek(0, 2)
-    source.seek(max(0, size - longest_page))
-    tail = source.read()
+    tail = _bytes_of(source, -longest_page)
+    if not tail:
+        return False
     page = tail[tail.rfind(b"OggS") :]
     if len(page) < 27 or len(page) < 27 + page[26]:
         return True
     return len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
-def _check_length(
-    container: av.container.InputContainer, stream: av.AudioStream, seconds: float, name: str
-) -> None:
-    """Name files that end before their header says; Whisper would silently lose the rest."""
-    if stream.duration is not None and stream.time_base is not None:
-        declared = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        declared = container.duration / av.time_base
-    else:
-        return
-    if seconds < declared - _TOLERATED_LOSS and seconds < 0.98 * declared:
-        raise AudioError(f"{name}: cut short, {seconds:.1f} s of {declared:.1f} s are there")
+def _bytes_of(source: str | Path | IOBase, begin: int, count: int = -1) -> bytes:
+    """Of a file, from `begin`, or from its end if that is negative; none of a pipe."""
+    if not isinstance(source, IOBase):
+        with Path(source).open("rb") as file:
+            return _bytes_of(file, begin, count)
+    if not source.seekable():
+        return b""
+    size = source.seek(0, 2)
+    source.seek(max(0, size + begin) if begin < 0 else begin)
+    return source.read(count)

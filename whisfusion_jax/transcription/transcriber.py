@@ -14,8 +14,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike, DTypeLike
 
+from whisfusion_jax.audio.arrays import samples_of
 from whisfusion_jax.audio.mel import SAMPLE_RATE
-from whisfusion_jax.audio.read import check_samples, read_audio
+from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.audio.windows import (
     BUCKETS,
     SPARE_SECONDS,
@@ -38,8 +39,8 @@ from whisfusion_jax.transcription.winner import Winner, pick_winner
 SHORT_WINDOW = 10 - SPARE_SECONDS
 """Fills the bucket of 10 s, with its spare."""
 
-Source = str | Path | IOBase | ArrayLike
-"""A file's path, an open binary file, or mono samples at 16 kHz."""
+Source = str | Path | IOBase | ArrayLike | tuple[ArrayLike, int]
+"""A file's path, an open binary file, or samples (`audio/arrays.py`), perhaps with their rate."""
 
 
 @dataclass
@@ -48,6 +49,7 @@ class _Recording:
 
     samples: np.ndarray
     language: str | None
+    warning: str | None
     segments: dict[int, Segment] = field(default_factory=dict)
     compute_seconds: float = 0.0
 
@@ -84,6 +86,7 @@ class Transcriber:
         window: float | None = None,
         stretch: int | None = None,
         buckets: Sequence[int] = BUCKETS,
+        strict: bool = False,
         dtype: DTypeLike | None = None,
         mesh: Mesh | None = None,
         on_compile: Callable[[str], None] = lambda message: None,
@@ -111,6 +114,8 @@ class Transcriber:
                 fastest, for `exact` on a CPU in batches one.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
+            strict: refuse damaged recordings; otherwise what is in them is transcribed, and the
+                transcript's `warning` says what is missing.
             dtype: of weights and activations; None is float32 on a CPU, else bfloat16.
             mesh: devices of this process that share the windows of a batch, on the axis `data`,
                 and the arithmetic of each, on the axis `tensor`; None is one device.
@@ -128,6 +133,7 @@ class Transcriber:
         self.bundle = bundle
         self._tokenizer = tokenizer = bundle.tokenizer
         mesh = mesh or one_device()
+        self._strict = strict
         self._batch_size = batch_size * row_shards(mesh)
         model = bundle.config.model
         self._codes = (
@@ -192,7 +198,9 @@ class Transcriber:
         """Transcribe one recording of any length.
 
         Args:
-            source: a path, an open binary file, or samples: [samples] floats in [-1, 1] at 16 kHz.
+            source: a path, an open binary file, or samples: [samples], [samples, channels] or
+                [channels, samples], floats in [-1, 1] or integers, at 16 kHz or in a pair with
+                their rate.
             language: overrides the Transcriber's.
 
         Raises:
@@ -232,9 +240,11 @@ class Transcriber:
 
     def _read(self, source: Source, language: str | None) -> "_Recording | AudioError":
         try:
-            if isinstance(source, str | Path | IOBase):
-                return _Recording(read_audio(source), language)
-            return _Recording(check_samples(np.asarray(source), "the array"), language)
+            if not isinstance(source, str | Path | IOBase):
+                return _Recording(samples_of(source), language, None)
+            lost: list[str] = []
+            samples = read_audio(source, None if self._strict else lost.append)
+            return _Recording(samples, language, "; ".join(lost) or None)
         except AudioError as error:
             return error
 
@@ -318,4 +328,5 @@ class Transcriber:
             seconds=len(recording.samples) / SAMPLE_RATE,
             segments=segments,
             compute_seconds=recording.compute_seconds,
+            warning=recording.warning,
         )

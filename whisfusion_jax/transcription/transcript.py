@@ -55,6 +55,8 @@ class Transcript:
     segments: tuple[Segment, ...]
     compute_seconds: float
     """Wall time of its batches, shared out evenly over their windows; without compilation."""
+    warning: str | None = None
+    """What a damaged recording lacks."""
 
     @property
     def rtfx(self) -> float:
