@@ -63,6 +63,39 @@ def test_json_has_file_times_and_tokens(run, clips: list[str], bundle: str) -> N
     assert rows[0]["segments"][0]["tokens"]
 
 
+def test_all_formats_at_once(run, clips: list[str], bundle: str, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    code, _, _ = run(
+        "transcribe", clips[0], "--bundle", bundle, "--format", "all", "--output-dir", str(folder)
+    )
+    assert code == 0
+    text, srt, vtt, tsv, found = (
+        (folder / f"low.{ending}").read_text() for ending in ("txt", "srt", "vtt", "tsv", "json")
+    )
+    assert srt.startswith("1\n00:00:0")
+    assert vtt.startswith("WEBVTT")
+    assert tsv.startswith("start\tend\ttext\n0\t")
+    (segment,) = json.loads(found)["segments"]
+    assert [word["word"] for word in segment["words"]] == text.split()
+    assert 0 == segment["words"][0]["start"] < segment["words"][-1]["end"] <= 2
+
+
+def test_a_damaged_file_gets_a_warning_and_strictly_an_error(
+    run, clips: list[str], bundle: str, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.flac"
+    cut.write_bytes(Path(clips[0]).read_bytes()[:-9000])
+    code, out, err = run("transcribe", str(cut), "--bundle", bundle)
+    assert code == 0
+    assert len(out.splitlines()) == 1
+    assert f"warning: {cut}: " in err
+    assert "s of 2.0 s are there" in err
+    code, out, err = run("transcribe", str(cut), "--bundle", bundle, "--strict")
+    assert code == 2
+    assert out == ""
+    assert f"error: {cut}: " in err
+
+
 def test_diffusion_from_the_command_line(
     run, clips: list[str], bundle: str, tmp_path: Path
 ) -> None:
@@ -101,12 +134,15 @@ def test_bad_files_are_named_and_the_rest_is_written(
     ("arguments", "reason"),
     [
         ([], "no FILE given"),
-        (["a/x.wav", "b/x.mp3", "--output-dir", "out"], "would both be written to out/x.txt"),
+        (["a/x.wav", "b/x.mp3", "--output-dir", "out"], "would both be written to out/x.*"),
         (["a.wav", "--bundle", "nowhere"], "nowhere: no bundle directory, and no published"),
         (["a.wav", "--beams", "0"], "at least 1"),
         (["a.wav", "--steps", "0"], "0 steps: at least 1"),
         (["a.wav", "--decoder", "diffusion"], "has no denoiser"),
         (["a.wav", "--language", "de"], "English only"),
+        (["a.wav", "--format", "doc"], "format 'doc' is unknown; known are: txt, srt, vtt, tsv"),
+        (["a.wav", "--format", "srt,vtt"], "several formats need --output-dir"),
+        (["a.wav", "--max-line-width", "0"], "at least 1"),
     ],
 )
 def test_wrong_calls_get_one_line(

@@ -25,6 +25,7 @@ from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import make_mesh
 from whisfusion_jax.transcription.archive import Archive, transcribe_archive
 from whisfusion_jax.transcription.decoders import DecoderName
+from whisfusion_jax.transcription.subtitles import SubtitleOptions
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
 from whisfusion_jax.transcription.winner import Winner
@@ -73,14 +74,19 @@ class DecodingOptions:
     window: float | None = None
     """Seconds of the longest window that a recording is cut into, in a pause if there is one;
     without it 30 for ar and exact, 9.5 for diffusion."""
+    word_times: bool = False
+    """Say in JSON when each word begins and ends; subtitles have it in any case."""
     strict: bool = False
     """Refuse damaged recordings, rather than warn and transcribe what is in them."""
 
-    def transcriber(self, rule: UnmaskingRule | None = None) -> Transcriber:
+    def transcriber(
+        self, rule: UnmaskingRule | None = None, word_times: bool = False
+    ) -> Transcriber:
         """Bring the bundle, and load it.
 
         Args:
             rule: instead of the one that is named.
+            word_times: asked for, whatever the options say.
         """
         return Transcriber.from_bundle(
             self.bundle,
@@ -94,6 +100,7 @@ class DecodingOptions:
             beams=self.beams,
             batch_size=self.batch_size,
             window=self.window,
+            word_times=self.word_times or word_times,
             strict=self.strict,
             mesh=make_mesh(MeshConfig(tensor=self.tensor), jax.local_devices()),
             on_compile=_say,
@@ -106,13 +113,15 @@ class DecodingOptions:
 
 
 Decoding = Annotated[DecodingOptions, tyro.conf.OmitArgPrefixes]
+Subtitles = Annotated[SubtitleOptions, tyro.conf.OmitArgPrefixes]
 
 
 def transcribe(
     files: Files,
     /,
     decoding: Decoding,
-    format: Literal["txt", "json"] = "txt",
+    subtitles: Subtitles,
+    format: str = "txt",
     output_dir: Path | None = None,
 ) -> int:
     """Write what is said in recordings of any length and format.
@@ -122,15 +131,17 @@ def transcribe(
 
     Args:
         files: Recordings: wav, flac, mp3, ogg, opus, m4a, webm, video, ...
-        format: txt is the text alone; json has language, times, tokens, probabilities and the step
-            at which each token was written, too.
-        output_dir: Write FILE's name with .txt or .json here, instead of to standard output.
+        format: txt is the text alone; srt and vtt are subtitles; tsv has a line a cue, times in
+            milliseconds; json has language, times, tokens, probabilities and the step at which each
+            token was written. Several with commas between, or all, with --output-dir.
+        output_dir: Write FILE's name with .txt, .srt, ... here, instead of to standard output.
     """
     if not files:
         raise WhisfusionError("no FILE given")
-    outputs = _output_paths(files, output_dir, format)
+    formats = _formats(format, output_dir)
+    outputs = _output_stems(files, output_dir)
     keep_compiled_programs()
-    transcriber = decoding.transcriber()
+    transcriber = decoding.transcriber(word_times=bool(_TIMED.intersection(formats)))
     begin, audio, failed = time.perf_counter(), 0.0, 0
     with progress_bar() as progress:
         results = progress.track(
@@ -148,7 +159,8 @@ def transcribe(
                 f"[dim]{file}  {result.seconds:.1f} s, {result.steps:.3g} steps, "
                 f"RTFx {result.rtfx:.1f}[/dim]"
             )
-            _write(file, result, format, output)
+            for each in formats:
+                _write(file, result, each, subtitles, output)
     if len(files) > 1 and audio:
         compiling = transcriber.recogniser.compile_seconds
         spent = time.perf_counter() - begin - compiling
@@ -305,15 +317,28 @@ def progress_bar(shown: bool = True) -> Progress:
     )
 
 
-def _output_paths(files: Sequence[str], folder: Path | None, suffix: str) -> Sequence[Path | None]:
-    """Where each file's transcript goes; None is standard output."""
+def _formats(wanted: str, folder: Path | None) -> Sequence[str]:
+    """The formats that a list of them names."""
+    formats = list(_WRITERS) if wanted == "all" else wanted.split(",")
+    for each in formats:
+        if each not in _WRITERS:
+            known = ", ".join(_WRITERS)
+            raise WhisfusionError(f"format {each!r} is unknown; known are: {known}, all")
+    if len(formats) > 1 and folder is None:
+        raise WhisfusionError("several formats need --output-dir")
+    return formats
+
+
+def _output_stems(files: Sequence[str], folder: Path | None) -> Sequence[Path | None]:
+    """Where each file's transcripts go, endings apart; None is standard output."""
     if folder is None:
         return [None] * len(files)
-    outputs = [folder / f"{Path(file).stem}.{suffix}" for file in files]
+    outputs = [folder / Path(file).stem for file in files]
     writers: dict[Path, str] = {}
     for file, output in zip(files, outputs, strict=True):
         if output in writers:
-            raise WhisfusionError(f"{writers[output]} and {file} would both be written to {output}")
+            both = f"{writers[output]} and {file}"
+            raise WhisfusionError(f"{both} would both be written to {output}.*")
         writers[output] = file
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -328,22 +353,36 @@ _COLOURS = ((0.9, "green"), (0.7, "yellow"), (0.4, "dark_orange"), (0.0, "red"))
 
 def _coloured(transcript: Transcript) -> Text:
     """The text, each word in the colour of its confidence."""
-    words = [word for segment in transcript.segments for word in segment.words]
     styled = [
         (word.text, next(colour for least, colour in _COLOURS if word.confidence >= least))
-        for word in words
+        for word in transcript.words
     ]
     return Text(" ").join(Text(*pair) for pair in styled)
 
 
-def _write(file: str, transcript: Transcript, format: str, output: Path | None) -> None:
-    text = transcript.text if format == "txt" else transcript.to_json(file)
-    if output is None and format == "txt" and (console := Console(highlight=False)).is_terminal:
+_WRITERS: dict[str, Callable[[str, Transcript, SubtitleOptions], str]] = {
+    "txt": lambda file, transcript, options: transcript.text,
+    "srt": lambda file, transcript, options: transcript.to_srt(options).rstrip(),
+    "vtt": lambda file, transcript, options: transcript.to_vtt(options).rstrip(),
+    "tsv": lambda file, transcript, options: transcript.to_tsv(options),
+    "json": lambda file, transcript, options: transcript.to_json(file),
+}
+"""By ending: the file's name and its transcript to text."""
+_TIMED = {"srt", "vtt", "tsv"}
+"""Those that need word times."""
+
+
+def _write(
+    file: str, transcript: Transcript, format: str, options: SubtitleOptions, stem: Path | None
+) -> None:
+    text = _WRITERS[format](file, transcript, options)
+    if stem is None and format == "txt" and (console := Console(highlight=False)).is_terminal:
         console.print(_coloured(transcript))
         return
-    if output is None:
+    if stem is None:
         print(text, flush=True)
         return
+    output = stem.with_name(f"{stem.name}.{format}")
     aside = output.with_name(f".{output.name}.partial")
     try:
         aside.write_text(text + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@ import pytest
 
 from whisfusion_jax.evaluation.calibration import Judged, auroc, calibration_error, judge
 from whisfusion_jax.text.normalise import normaliser_for
-from whisfusion_jax.transcription.transcript import Word
+from whisfusion_jax.transcription.words import Word
 
 
 def judged(*pairs: tuple[float, bool]) -> Judged:

@@ -53,7 +53,7 @@ from whisfusion_jax.training.setup import layers_of, make_optimizer, step_settin
 from whisfusion_jax.training.step import Frozen, compile_step, split, start
 from whisfusion_jax.transcription.choice import STRETCH
 from whisfusion_jax.transcription.decoders import Denoisers, Diffusion
-from whisfusion_jax.transcription.recognise import RecogniserSettings, recognise_spread
+from whisfusion_jax.transcription.recognise import RecogniserSettings, Windows, recognise_spread
 
 _ALL = MeshConfig()
 PROMPT = 4
@@ -285,16 +285,17 @@ def lower_decoding(config: TrainConfig, mesh: Mesh, audios: int) -> Lowered:
     encoder = _placed(_cast(abstract_whisper(model).encoder, jnp.bfloat16), mesh)
     denoiser = _placed(_cast(abstract_denoiser(sizes), jnp.bfloat16), mesh)
     by_row = partial(_shape, sharding=by_rows(mesh))
-    inputs = (
+    windows = Windows(
         by_row((rows, seconds * SAMPLE_RATE), jnp.float32),
+        by_row((rows,), jnp.int32),
         by_row((rows, PROMPT), jnp.int32),
-        by_row((rows, 2), jnp.uint32),
+        by_row((rows, 3), jnp.uint32),
     )
     models = encoder, Denoisers(denoiser), None
     writing = DenoisingSettings(Vocabulary(TokenRules(), end=0))
     settings = RecogniserSettings(model.mel_bins, Diffusion(writing, STRETCH))
     return Lowered(
-        lambda: recognise_spread.lower(models, inputs, settings, mesh),
+        lambda: recognise_spread.lower(models, windows, settings, mesh),
         f"decoding {rows} x {seconds} s",
         {"encoder": encoder, "denoiser": denoiser},
         StepFlops(rows * encoder_flops(model, seconds * FRAMES_PER_SECOND), 0.0),

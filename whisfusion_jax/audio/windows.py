@@ -3,6 +3,7 @@
 import numpy as np
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.config import FRAMES_PER_SECOND
 
 WINDOW_SECONDS = 30
 """What Whisper reads at once."""
@@ -56,6 +57,11 @@ def bucket_for(samples: int, buckets: tuple[int, ...] = BUCKETS) -> int:
         for bucket in sorted(buckets)
         if samples <= (bucket - SPARE_SECONDS) * SAMPLE_RATE or bucket == WINDOW_SECONDS
     )
+
+
+def frames_of(samples: np.ndarray) -> int:
+    """The encoder's frames that hold so many samples."""
+    return -(-len(samples) * FRAMES_PER_SECOND // SAMPLE_RATE)
 
 
 def pad_to(samples: np.ndarray, seconds: int) -> np.ndarray:

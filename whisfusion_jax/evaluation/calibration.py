@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jiwer
 import numpy as np
 
-from whisfusion_jax.transcription.transcript import Word
+from whisfusion_jax.transcription.words import Word
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,11 @@ class Attention(nnx.Module):
         )
         return (rotate(keys) if self.rotary else keys), values
 
+    def queries(self, x: jax.Array, adapted: jax.Array | None = None) -> jax.Array:
+        """[batch, queries, width] to [batch, heads, queries, features]."""
+        queries = _split(_apply(self.query, x, adapted), self.heads)
+        return rotate(queries) if self.rotary else queries
+
     def __call__(
         self,
         x: jax.Array,
@@ -193,9 +198,7 @@ class Attention(nnx.Module):
             mask: True where a query may look, of the same shape.
             adapted: [batch, queries, 1], True where adapters count.
         """
-        queries = _split(_apply(self.query, x, adapted), self.heads)
-        if self.rotary:
-            queries = rotate(queries)
+        queries = self.queries(x, adapted)
         # Heads that share keys stand side by side as more queries: nothing is copied.
         batch, _, _, features = queries.shape
         grouped = queries.reshape(batch, self.shared_heads, -1, features)

@@ -21,6 +21,7 @@ from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.text.merging import Merges
+from whisfusion_jax.transcription.alignment import Heads, beginnings
 
 DecoderName = Literal["diffusion", "exact", "ar"]
 
@@ -42,6 +43,9 @@ class Texts:
     """[batch] int32: the language token, given or heard; -1 if there is none."""
     no_speech: jax.Array
     """[batch] float32: Whisper's probability that nobody speaks; NaN if it isn't asked."""
+    begins: jax.Array | None = None
+    """[batch, candidates, n + 1] int32: the frame in which each token begins, and at its length
+    the text's end; None if it isn't asked."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,15 @@ class Autoregressive:
     vocabulary: Vocabulary
     beams: int = 1
     max_tokens: int = 224
+
+    @property
+    def end(self) -> int:
+        """The token behind a text."""
+        return self.vocabulary.end
+
+    def reader(self, model: Decoder) -> Decoder:
+        """What reads a text as Whisper does."""
+        return model
 
     def __call__(
         self,
@@ -114,6 +127,14 @@ class Exact:
     """For larger batches one token a pass is faster, and the text is the same; None: for none."""
     max_tokens: int = 224
 
+    @property
+    def end(self) -> int:
+        """As Autoregressive's, like `reader`."""
+        return self.settings.vocabulary.end
+
+    def reader(self, model: tuple[Decoder, Denoisers]) -> Decoder:
+        return model[0]
+
     def __call__(
         self,
         model: tuple[Decoder, Denoisers],
@@ -145,6 +166,14 @@ class Diffusion:
     settings: DenoisingSettings
     stretch: int
     """Positions that are read at once by rules that write nearly from left to right."""
+
+    @property
+    def end(self) -> int:
+        """As Autoregressive's, like `reader`."""
+        return self.settings.vocabulary.end
+
+    def reader(self, model: Denoisers) -> Denoiser:
+        return model.denoiser
 
     def __call__(
         self,
@@ -200,6 +229,38 @@ def _texts(found: Denoised, said: Start) -> Texts:
 
 Decode = Autoregressive | Exact | Diffusion
 """How a batch's states become texts; static, so part of a compiled program's key."""
+
+
+def timed(
+    texts: Texts,
+    reader: Decoder | Denoiser,
+    audio: AudioStates,
+    prompt: jax.Array,
+    frames: jax.Array,
+    heads: Heads,
+    seconds: int,
+    end: int,
+) -> Texts:
+    """Texts with the frames in which their tokens begin.
+
+    Args:
+        prompt: [batch, p] int32, its language perhaps not named.
+        frames: [batch] int32: of the audio, without padding.
+        seconds: of audio, at most: texts longer than any that is spoken in them end at its end.
+        end: the token behind a text.
+    """
+    batch, candidates, n = texts.tokens.shape
+    read = min(n, canvas_for(seconds))
+    if prompt.shape[1] > 2:
+        prompt = prompt.at[:, 1].set(texts.language)
+    audio = AudioStates(jnp.repeat(audio.states, candidates, axis=0), audio.bias)
+    prompt, frames = jnp.repeat(prompt, candidates, axis=0), jnp.repeat(frames, candidates)
+    tokens = texts.tokens[..., :read].reshape(-1, read)
+    lengths = jnp.argmax(jnp.pad(tokens, ((0, 0), (0, 1)), constant_values=end) == end, axis=1)
+    begins = beginnings(reader, audio, prompt, tokens, lengths, frames, heads)
+    behind = jnp.broadcast_to(frames[:, None], (len(frames), n - read))
+    begins = jnp.concatenate([begins, behind], axis=1)
+    return replace(texts, begins=begins.reshape(batch, candidates, n + 1))
 
 
 def candidates_of(decode: Decode) -> int:

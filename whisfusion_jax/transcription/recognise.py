@@ -13,18 +13,20 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
-from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
+from whisfusion_jax.audio.windows import WINDOW_SECONDS, frames_of, pad_to
 from whisfusion_jax.config import ROWS
 from whisfusion_jax.decoding.denoising import Draws
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.encoder import Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.parallel.mesh import by_rows, row_shards
+from whisfusion_jax.transcription.alignment import Heads
 from whisfusion_jax.transcription.decoders import (
     Decode,
     Texts,
     candidates_of,
     joined,
+    timed,
     with_candidates,
 )
 
@@ -35,22 +37,37 @@ class RecogniserSettings:
 
     mel_bins: int
     decode: Decode
+    heads: Heads = ()
+    """That say when each token was spoken; without them none is said."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Windows:
+    """A batch of what is to be recognised."""
+
+    samples: jax.Array
+    """[batch, n] float32, zero-padded to the bucket."""
+    frames: jax.Array
+    """[batch] int32: the encoder's, without the padding."""
+    prompt: jax.Array
+    """[batch, p] int32, in the decoder's tokens."""
+    numbers: jax.Array
+    """[batch, 3] uint32, for random draws: the seed, each window's own number, and that of the
+    first candidate."""
 
 
 @partial(jax.jit, static_argnames=("settings", "mesh"))
 def recognise_spread(
     models: tuple[Encoder, Any, PaddingMemory | None],
-    inputs: tuple[jax.Array, jax.Array, jax.Array],
+    windows: Windows,
     settings: RecogniserSettings,
     mesh: Mesh,
 ) -> Texts:
-    """`recognise`, its inputs' rows spread over a mesh: each part ends its loops by itself."""
+    """`recognise`, its windows spread over a mesh: each part ends its loops by itself."""
 
-    def alone(
-        models: tuple[Encoder, Any, PaddingMemory | None],
-        inputs: tuple[jax.Array, jax.Array, jax.Array],
-    ) -> Texts:
-        return recognise(*models, *inputs, settings=settings)
+    def alone(models: tuple[Encoder, Any, PaddingMemory | None], windows: Windows) -> Texts:
+        return recognise(*models, windows, settings)
 
     spread = jax.shard_map(
         alone,
@@ -61,33 +78,33 @@ def recognise_spread(
         axis_names=set(ROWS),
         check_vma=False,
     )
-    return spread(models, inputs)
+    return spread(models, windows)
 
 
 def recognise(
     encoder: Encoder,
     decoder: Any,
     memory: PaddingMemory | None,
-    samples: jax.Array,
-    prompt: jax.Array,
-    numbers: jax.Array,
+    windows: Windows,
     settings: RecogniserSettings,
 ) -> Texts:
-    """The whole path on the device: log-mel, encoder, decoder.
+    """The whole path on the device: log-mel, encoder, decoder, and when it was said.
 
     Args:
         decoder: the model that `settings.decode` runs.
         memory: None for windows of 30 s.
-        samples: [batch, n] float32, zero-padded to the bucket.
-        prompt: [batch, p] int32, in the decoder's tokens.
-        numbers: [batch, 3] uint32, for random draws: the seed, each window's own number, and that
-            of the first candidate.
     """
+    samples, numbers = windows.samples, windows.numbers
     loudness = None if memory is None else memory.config.loudness
     audio = encoder.row_by_row(log_mel(samples, settings.mel_bins, loudness), memory)
     keys = jax.vmap(lambda pair: jax.random.fold_in(jax.random.key(pair[0]), pair[1]))(numbers)
     draws = Draws(keys, numbers[:, 2].astype(jnp.int32))
-    return settings.decode(decoder, audio, prompt, draws, samples.shape[1] // SAMPLE_RATE)
+    seconds = samples.shape[1] // SAMPLE_RATE
+    texts = settings.decode(decoder, audio, windows.prompt, draws, seconds)
+    if not settings.heads:
+        return texts
+    reader, end = settings.decode.reader(decoder), settings.decode.end
+    return timed(texts, reader, audio, windows.prompt, windows.frames, settings.heads, seconds, end)
 
 
 class Recogniser:
@@ -145,15 +162,19 @@ class Recogniser:
         filled = [divmod(min(row, count - 1), parts) for row in range(rows)]
         memory = self._memory if bucket < WINDOW_SECONDS else None
         each = candidates_of(self._settings.decode) // parts
-        prompt = np.array([prompts[window] for window, _ in filled], np.int32)
-        drawn = np.array([(*numbers[window], part * each) for window, part in filled], np.uint32)
         settings = replace(self._settings, decode=with_candidates(self._settings.decode, each))
-        program = self._program(bucket, memory, prompt, drawn, settings)
-        begin = time.perf_counter()
-        samples = np.stack([pad_to(windows[window], bucket) for window, _ in filled])
-        inputs = jax.device_put((samples, prompt, drawn), by_rows(self._mesh))
-        texts = jax.device_get(program((self._encoder, self._decoder, memory), inputs))
-        return joined(texts, len(windows), parts), time.perf_counter() - begin
+        begin, compiled = time.perf_counter(), self.compile_seconds
+        arrays = (
+            np.stack([pad_to(windows[window], bucket) for window, _ in filled]),
+            np.array([frames_of(windows[window]) for window, _ in filled], np.int32),
+            np.array([prompts[window] for window, _ in filled], np.int32),
+            np.array([(*numbers[window], part * each) for window, part in filled], np.uint32),
+        )
+        batch = Windows(*jax.device_put(arrays, by_rows(self._mesh)))
+        models = self._encoder, self._decoder, memory
+        texts = jax.device_get(self._program(bucket, models, batch, settings)(models, batch))
+        seconds = time.perf_counter() - begin - (self.compile_seconds - compiled)
+        return joined(texts, len(windows), parts), seconds
 
     def _parts(self, windows: int) -> int:
         """Shards that each window's candidates are spread over, where there are shards to spare."""
@@ -164,22 +185,15 @@ class Recogniser:
     def _program(
         self,
         bucket: int,
-        memory: PaddingMemory | None,
-        prompt: np.ndarray,
-        numbers: np.ndarray,
+        models: tuple[Encoder, Any, PaddingMemory | None],
+        batch: Windows,
         settings: RecogniserSettings,
     ) -> Any:
-        key = bucket, len(prompt), settings
+        key = bucket, len(batch.samples), settings
         if key not in self._programs:
-            self._on_compile(f"compiling for windows of {bucket} s, {len(prompt)} at once")
+            self._on_compile(f"compiling for windows of {bucket} s, {len(batch.samples)} at once")
             begin = time.perf_counter()
-            samples = np.empty((len(prompt), bucket * SAMPLE_RATE), np.float32)
-            inputs = tuple(
-                jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=by_rows(self._mesh))
-                for each in (samples, prompt, numbers)
-            )
-            models = self._encoder, self._decoder, memory
-            lowered = recognise_spread.lower(models, inputs, settings, self._mesh)
+            lowered = recognise_spread.lower(models, batch, settings, self._mesh)
             self._programs[key] = lowered.compile()
             self.compile_seconds += time.perf_counter() - begin
         return self._programs[key]

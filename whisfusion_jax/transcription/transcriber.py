@@ -30,11 +30,13 @@ from whisfusion_jax.decoding.unmasking import UnmaskingRule
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.parallel.mesh import one_device, row_shards
+from whisfusion_jax.transcription.alignment import Heads
 from whisfusion_jax.transcription.choice import Wishes, choose
 from whisfusion_jax.transcription.decoders import DecoderName, Texts
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
-from whisfusion_jax.transcription.transcript import Segment, Transcript, group_words
+from whisfusion_jax.transcription.transcript import Segment, Transcript
 from whisfusion_jax.transcription.winner import Winner, pick_winner
+from whisfusion_jax.transcription.words import group_words
 
 SHORT_WINDOW = 10 - SPARE_SECONDS
 """Fills the bucket of 10 s, with its spare."""
@@ -86,6 +88,7 @@ class Transcriber:
         window: float | None = None,
         stretch: int | None = None,
         buckets: Sequence[int] = BUCKETS,
+        word_times: bool = False,
         strict: bool = False,
         dtype: DTypeLike | None = None,
         mesh: Mesh | None = None,
@@ -114,6 +117,7 @@ class Transcriber:
                 fastest, for `exact` on a CPU in batches one.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
+            word_times: say of each word when it begins and ends; costs one pass over the text.
             strict: refuse damaged recordings; otherwise what is in them is transcribed, and the
                 transcript's `warning` says what is missing.
             dtype: of weights and activations; None is float32 on a CPU, else bfloat16.
@@ -158,11 +162,12 @@ class Transcriber:
         wishes = Wishes(name, beams, rule, candidates, temperature, stretch)
         chosen = choose(bundle, drafts or bundle, wishes, dtype, mesh)
         self._shortlist = chosen.shortlist
+        heads = _alignment_heads(bundle) if word_times else ()
         self.recogniser = Recogniser(
             bundle.load_encoder(dtype, mesh),
             chosen.models,
             memory,
-            RecogniserSettings(model.mel_bins, chosen.decode),
+            RecogniserSettings(model.mel_bins, chosen.decode, heads),
             mesh,
             on_compile,
         )
@@ -306,15 +311,22 @@ class Transcriber:
         best = pick_winner(spoken, sure, self._winner, window.recording.language)
         length, confidence = lengths[best], texts.confidence[row, best]
         fixed_at = texts.fixed_at[row, best, :length].tolist()
+        start = window.start / SAMPLE_RATE
+        said_at: list[float] | None = None
+        if texts.begins is not None:
+            begins = texts.begins[row, best, : length + 1] / FRAMES_PER_SECOND
+            said_at = (start + np.minimum(begins, len(window.samples) / SAMPLE_RATE)).tolist()
         no_speech = float(texts.no_speech[row])
         return Segment(
-            start=window.start / SAMPLE_RATE,
+            start=start,
             end=(window.start + len(window.samples)) / SAMPLE_RATE,
             text=spoken[best],
             tokens=tuple(tokens[best]),
             confidences=tuple(confidence[:length].tolist()),
             fixed_at=tuple(fixed_at),
-            words=group_words(tokens[best], confidence.tolist(), fixed_at, self._tokenizer),
+            words=group_words(
+                tokens[best], confidence.tolist(), fixed_at, self._tokenizer, said_at
+            ),
             steps=int(texts.steps[row, best]),
             avg_logprob=float(np.log(np.maximum(confidence[: length + 1], 1e-30)).mean()),
             no_speech_prob=no_speech if np.isfinite(no_speech) else None,
@@ -330,3 +342,13 @@ class Transcriber:
             compute_seconds=recording.compute_seconds,
             warning=recording.warning,
         )
+
+
+def _alignment_heads(bundle: Bundle) -> Heads:
+    """Those that are known to follow the audio, else all of the upper half, as OpenAI's do it."""
+    model, denoiser = bundle.config.model, bundle.config.denoiser
+    if denoiser and not denoiser.warm:
+        raise WhisfusionError("word times are read off Whisper's decoder, which this bundle hasn't")
+    layers = range(model.decoder_layers // 2, model.decoder_layers)
+    every = tuple((layer, head) for layer in layers for head in range(model.heads))
+    return bundle.config.alignment_heads or every

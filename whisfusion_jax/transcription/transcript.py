@@ -1,23 +1,12 @@
 """What a transcription yields, and how it is written."""
 
 import dataclasses
-import itertools
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from whisfusion_jax.text.tokenizer import WhisperTokenizer
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word as it is written, with punctuation."""
-
-    text: str
-    confidence: float
-    """The least of its tokens' probabilities."""
-    fixed_at: int
-    """The step that wrote its last token."""
+from whisfusion_jax.transcription.subtitles import USUAL, SubtitleOptions, cues, subtitles
+from whisfusion_jax.transcription.words import Word
 
 
 @dataclass(frozen=True)
@@ -68,24 +57,50 @@ class Transcript:
         """Passes of the decoder, the mean over the windows."""
         return sum(segment.steps for segment in self.segments) / max(len(self.segments), 1)
 
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """Of all segments."""
+        return tuple(word for segment in self.segments for word in segment.words)
+
     def to_json(self, file: str) -> str:
-        """One line of JSON: the recording's file name, then every field."""
-        return json.dumps({"file": file, **dataclasses.asdict(self)}, ensure_ascii=False)
+        """One line of JSON: the recording's file name, then every field.
+
+        What openai/whisper's JSON has, too, has its name there.
+        """
+        fields = dataclasses.asdict(self)
+        fields["segments"] = [
+            {"id": number, **segment, "words": [_named_as_whispers(w) for w in segment["words"]]}
+            for number, segment in enumerate(fields["segments"])
+        ]
+        return json.dumps({"file": file, **fields}, ensure_ascii=False)
+
+    def to_srt(self, options: SubtitleOptions = USUAL) -> str:
+        """SubRip subtitles.
+
+        Raises:
+            WhisfusionError: the words have no times (`Transcriber(word_times=True)`).
+        """
+        return subtitles(self.words, "srt", options)
+
+    def to_vtt(self, options: SubtitleOptions = USUAL) -> str:
+        """WebVTT subtitles; raises as `to_srt` does."""
+        return subtitles(self.words, "vtt", options)
+
+    def to_tsv(self, options: SubtitleOptions = USUAL) -> str:
+        """A line a cue: start and end in milliseconds, and text; raises as `to_srt` does."""
+        rows = ["start\tend\ttext"]
+        for cue in cues(self.words, options):
+            said = [word for line in cue for word in line]
+            start, end = round(1000 * said[0].start), round(1000 * said[-1].end)
+            rows.append(f"{start}\t{end}\t{' '.join(word.text for word in said)}")
+        return "\n".join(rows)
 
 
-def group_words(
-    tokens: Sequence[int],
-    confidences: Sequence[float],
-    fixed_at: Sequence[int],
-    tokenizer: WhisperTokenizer,
-) -> tuple[Word, ...]:
-    """Tokens to words: one begins where a token begins with a blank.
-
-    A script without blanks gives one word from blank to blank.
-    """
-    begins = [i for i, token in enumerate(tokens) if not i or tokenizer.begins_word(token)]
-    words = []
-    for begin, end in itertools.pairwise([*begins, len(tokens)]):
-        text = tokenizer.decode(tokens[begin:end]).strip()
-        words.append(Word(text, min(confidences[begin:end]), max(fixed_at[begin:end])))
-    return tuple(word for word in words if word.text)
+def _named_as_whispers(word: dict[str, Any]) -> dict[str, Any]:
+    times = {} if word["start"] is None else {"start": word["start"], "end": word["end"]}
+    return {
+        "word": word["text"],
+        **times,
+        "probability": word["confidence"],
+        "fixed_at": word["fixed_at"],
+    }
