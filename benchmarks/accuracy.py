@@ -24,7 +24,7 @@ from benchmarks.common import (
     transformers_generate,
 )
 from tools.convert_weights.verify import reference
-from whisfusion_jax.audio.windows import cut_windows
+from whisfusion_jax.audio.windows import WINDOW_SECONDS, cut_windows
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.data.manifest import Utterance
 from whisfusion_jax.evaluation.error_rates import NONE, bootstrap_interval, word_errors
@@ -57,7 +57,8 @@ def main(manifest: Path = SAMPLES, bundle: str = "tiny.en") -> None:
 
     opened = open_bundle(bundle)
     clips = load_clips(manifest)
-    windows = [[w for _, w in cut_windows(samples)] for _, samples in clips]
+    recordings = [samples for _, samples in clips]
+    windows = [[cut.samples(x) for cut in cut_windows(x, WINDOW_SECONDS)] for x in recordings]
     padded = Transcriber(opened, language="en", buckets=(30,))
     memory = Transcriber(opened, language="en")
     model = reference(opened)

@@ -19,7 +19,7 @@ from benchmarks.common import (
     timing_table,
 )
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.hub import find_drafts
 from whisfusion_jax.transcription.transcriber import Transcriber
 
 
@@ -34,8 +34,8 @@ def main(
 
     Args:
         manifest: The clips.
-        bundle: Published weights by name; diffusion and exact are timed if a denoiser ships for
-            them.
+        bundle: Published weights by name; diffusion and exact are timed if something that drafts
+            ships for them.
         shortest: Seconds that a clip must last.
         longest: Seconds that it may last.
         count: How many clips.
@@ -48,10 +48,11 @@ def main(
     opened = open_bundle(bundle)
     language = "en"
     ours = {"ar": Transcriber(opened, decoder="ar", language=language)}
-    shipped = Bundle.open(find_bundle(bundle))
-    if shipped.config.denoiser:
-        ours["diffusion"] = Transcriber(shipped, decoder="diffusion", language=language)
-        ours["exact"] = Transcriber(opened, decoder="exact", drafts=shipped, language=language)
+    if shipped := find_drafts(bundle):
+        drafts = Bundle.open(shipped)
+        own = drafts if drafts.config.denoiser else opened
+        ours["diffusion"] = Transcriber(own, decoder="diffusion", drafts=drafts, language=language)
+        ours["exact"] = Transcriber(opened, decoder="exact", drafts=drafts, language=language)
 
     def one_by_one(transcriber: Transcriber) -> list[str]:
         return [transcriber.transcribe(file).text for file in files]

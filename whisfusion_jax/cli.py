@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from whisfusion_jax import hub
+from whisfusion_jax.audio.files import STANDARD_INPUT, find_files, open_source
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MemoryConfig, MeshConfig
@@ -23,6 +24,7 @@ from whisfusion_jax.data.manifest import read_manifest
 from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import make_mesh
+from whisfusion_jax.text.tokenizer import Task
 from whisfusion_jax.transcription.archive import Archive, transcribe_archive
 from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.subtitles import SubtitleOptions
@@ -50,6 +52,8 @@ class DecodingOptions:
     if the bundle has a denoiser."""
     language: str | None = None
     """Spoken language, such as de. Without it Whisper's decoder names it."""
+    task: Task = "transcribe"
+    """translate writes English, whatever is spoken: multilingual models, by ar or exact."""
     rule: RuleName | None = None
     """Which tokens diffusion keeps at each step; without it pbeb."""
     steps: int | None = None
@@ -92,6 +96,7 @@ class DecodingOptions:
             self.bundle,
             decoder=self.decoder,
             language=self.language,
+            task=self.task,
             rule=rule or self._rule(),
             candidates=self.candidates,
             temperature=self.temperature,
@@ -123,6 +128,7 @@ def transcribe(
     subtitles: Subtitles,
     format: str = "txt",
     output_dir: Path | None = None,
+    raw_rate: int | None = None,
 ) -> int:
     """Write what is said in recordings of any length and format.
 
@@ -130,22 +136,27 @@ def transcribe(
     named, the others are transcribed, and the exit code is 2.
 
     Args:
-        files: Recordings: wav, flac, mp3, ogg, opus, m4a, webm, video, ...
+        files: Recordings: wav, flac, mp3, ogg, opus, m4a, webm, video, ...; directories and
+            patterns of them; - is standard input.
         format: txt is the text alone; srt and vtt are subtitles; tsv has a line a cue, times in
             milliseconds; json has language, times, tokens, probabilities and the step at which each
             token was written. Several with commas between, or all, with --output-dir.
         output_dir: Write FILE's name with .txt, .srt, ... here, instead of to standard output.
+        raw_rate: Hz; FILE then holds bare samples: 16 bits, little-endian, mono.
     """
     if not files:
         raise WhisfusionError("no FILE given")
     formats = _formats(format, output_dir)
+    files = tuple(find_files(files))
     outputs = _output_stems(files, output_dir)
     keep_compiled_programs()
     transcriber = decoding.transcriber(word_times=bool(_TIMED.intersection(formats)))
     begin, audio, failed = time.perf_counter(), 0.0, 0
     with progress_bar() as progress:
         results = progress.track(
-            transcriber.transcribe_many(files), total=len(files), description="transcribing"
+            transcriber.transcribe_many(open_source(file, raw_rate) for file in files),
+            total=len(files),
+            description="transcribing",
         )
         for file, output, result in zip(files, outputs, results, strict=True):
             if isinstance(result, WhisfusionError):
@@ -333,7 +344,7 @@ def _output_stems(files: Sequence[str], folder: Path | None) -> Sequence[Path | 
     """Where each file's transcripts go, endings apart; None is standard output."""
     if folder is None:
         return [None] * len(files)
-    outputs = [folder / Path(file).stem for file in files]
+    outputs = [folder / ("stdin" if file == STANDARD_INPUT else Path(file).stem) for file in files]
     writers: dict[Path, str] = {}
     for file, output in zip(files, outputs, strict=True):
         if output in writers:

@@ -23,6 +23,7 @@ def test_special_tokens_go_by_name(tokenizer: WhisperTokenizer) -> None:
     assert tokenizer.no_speech == 264
     assert tokenizer.prompt(None) == [257, 265]
     assert tokenizer.prompt("de") == [257, 259, 261, 265]
+    assert tokenizer.prompt("de", "translate") == [257, 259, 260, 265]
     with pytest.raises(WhisfusionError, match=r"no token <\|nothing\|>"):
         tokenizer.special("<|nothing|>")
     with pytest.raises(WhisfusionError, match="'xx' is unknown; known are: de en"):

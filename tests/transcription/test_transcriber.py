@@ -11,6 +11,7 @@ from tests.audio.media import tone, write
 from tests.conftest import SAMPLES
 from tests.support import random_bundle, random_denoising_bundle, speechlike
 from whisfusion_jax import Transcriber, Transcript
+from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MemoryConfig
 from whisfusion_jax.conversion.memory import add_memory
@@ -106,15 +107,21 @@ def test_files_bytes_and_arrays_are_alike(transcriber: Transcriber, tmp_path: Pa
     assert transcriber.transcribe(rounded.astype(np.float64)).text == as_file.text
 
 
+def spoken(seconds: int) -> np.ndarray:
+    """Real speech over and over."""
+    clip = read_audio(SAMPLES / "LJ001-0002.flac")
+    return np.resize(clip, seconds * 16_000)
+
+
 def test_long_recordings_are_cut_into_windows(transcriber: Transcriber) -> None:
-    result = transcriber.transcribe(speechlike(70, seed=4))
+    result = transcriber.transcribe(spoken(70))
     assert result.seconds == 70
     assert len(result.segments) == 3
-    assert result.segments[0].start == 0
-    assert result.segments[-1].end == 70
+    assert result.segments[0].start < 0.5
+    assert result.segments[-1].end > 69.5
     for earlier, later in zip(result.segments, result.segments[1:], strict=False):
-        assert earlier.end == later.start
-        assert 25 <= earlier.end - earlier.start <= 30
+        assert earlier.end <= later.start
+        assert 20 <= earlier.end - earlier.start <= 31
     assert result.text == " ".join(s.text for s in result.segments if s.text)
 
 
@@ -253,10 +260,10 @@ def test_where_nobody_speaks_there_is_no_text(shipped: Transcriber, seconds: flo
 
 
 def test_diffusion_takes_short_windows(by_diffusion: Transcriber, denoising: Bundle) -> None:
-    clip = speechlike(23, seed=4)
+    clip = spoken(23)
     lengths = [s.end - s.start for s in by_diffusion.transcribe(clip).segments]
-    assert sum(lengths) == 23
-    assert max(lengths) <= 9.5
+    assert 18 < sum(lengths) <= 23
+    assert max(lengths) < 10.5
     longer = Transcriber(denoising, language="en", window=25)
     assert len(longer.transcribe(clip).segments) == 1
     with pytest.raises(WhisfusionError, match="windows of 4 s: more than 5 s and at most 30"):

@@ -5,12 +5,15 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
+from typing import Literal
 
 import numpy as np
 from etils import epath
 from tokenizers import Tokenizer
 
 from whisfusion_jax.errors import WhisfusionError
+
+Task = Literal["transcribe", "translate"]
 
 _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 
@@ -52,11 +55,12 @@ class WhisperTokenizer:
         """The token whose probability at the start says that nobody speaks."""
         return self.special("<|nospeech|>", "<|nocaptions|>")
 
-    def prompt(self, language: str | None) -> list[int]:
-        """What the decoder starts from: transcribe, without timestamps.
+    def prompt(self, language: str | None, task: Task = "transcribe") -> list[int]:
+        """What the decoder starts from, without timestamps.
 
         Args:
-            language: a code such as "de"; None for an English-only model.
+            language: that is spoken, a code such as "de"; None for an English-only model.
+            task: what is written: what is said, or what it means in English.
 
         Raises:
             WhisfusionError: the vocabulary has no such language.
@@ -67,8 +71,12 @@ class WhisperTokenizer:
         if language not in self.languages:
             known = " ".join(sorted(self.languages))
             raise WhisfusionError(f"language {language!r} is unknown; known are: {known}")
-        transcribe = self.special("<|transcribe|>")
-        return [self.start, self.languages[language], transcribe, without_timestamps]
+        return [
+            self.start,
+            self.languages[language],
+            self.special(f"<|{task}|>"),
+            without_timestamps,
+        ]
 
     def encode(self, text: str) -> list[int]:
         """Text to token ids, without special tokens."""

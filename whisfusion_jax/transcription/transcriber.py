@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import IOBase
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from whisfusion_jax.audio.windows import (
     BUCKETS,
     SPARE_SECONDS,
     WINDOW_SECONDS,
+    Window,
     bucket_for,
     cut_windows,
 )
@@ -30,6 +32,7 @@ from whisfusion_jax.decoding.unmasking import UnmaskingRule
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.parallel.mesh import one_device, row_shards
+from whisfusion_jax.text.tokenizer import Task
 from whisfusion_jax.transcription.alignment import Heads
 from whisfusion_jax.transcription.choice import Wishes, choose
 from whisfusion_jax.transcription.decoders import DecoderName, Texts
@@ -59,7 +62,7 @@ class _Recording:
 @dataclass(frozen=True)
 class _Window:
     recording: _Recording
-    start: int
+    cut: Window
     samples: np.ndarray
 
 
@@ -78,6 +81,7 @@ class Transcriber:
         decoder: DecoderName | None = None,
         drafts: Bundle | None = None,
         language: str | None = None,
+        task: Task = "transcribe",
         beams: int = 1,
         rule: UnmaskingRule | None = None,
         candidates: int = 1,
@@ -102,6 +106,8 @@ class Transcriber:
                 a denoiser.
             drafts: whose denoiser or head writes ahead; None is the bundle's own.
             language: a code such as "de"; None lets Whisper's decoder name each recording's.
+            task: "translate" writes English, whatever is spoken; of multilingual models alone, and
+                not by diffusion.
             beams: of Whisper's decoder; 1 is greedy.
             rule: which tokens diffusion keeps at each step; None for the default.
             candidates: texts that diffusion writes for each window, one of which wins.
@@ -144,6 +150,7 @@ class Transcriber:
             {id_: code for code, id_ in tokenizer.languages.items()} if model.multilingual else {}
         )
         self._language = self._checked(language)
+        self._task = task
         memory = bundle.load_memory(mesh)
         self._buckets: tuple[int, ...] = (WINDOW_SECONDS,)
         if memory is not None:
@@ -155,7 +162,11 @@ class Transcriber:
         if dtype is None:
             dtype = jnp.float32 if on_cpu else jnp.bfloat16
         self._winner, self._seed = winner, seed
+        if task == "translate" and not self._codes:
+            raise WhisfusionError("this model knows English only: it translates nothing")
         name = decoder or ("diffusion" if bundle.config.denoiser else "ar")
+        if task == "translate" and name == "diffusion":
+            raise WhisfusionError("diffusion writes what is said: ar and exact translate")
         # Without a memory short windows cost the encoder as much as long ones.
         short = name == "diffusion" and memory is not None
         self._window = window or (SHORT_WINDOW if short else WINDOW_SECONDS)
@@ -257,9 +268,11 @@ class Transcriber:
         # A recording's first window names its language for the others.
         first, rest = [], []
         for recording in recordings:
-            cut = cut_windows(recording.samples, self._window)
-            windows = [_Window(recording, *window) for window in cut]
-            first.append(windows[0])
+            windows = [
+                _Window(recording, cut, cut.samples(recording.samples))
+                for cut in cut_windows(recording.samples, self._window)
+            ]
+            first += windows[:1]
             rest += windows[1:]
         for windows in (first, rest):
             by_bucket = defaultdict(list)
@@ -272,24 +285,24 @@ class Transcriber:
     def _recognise_batch(self, windows: Sequence[_Window], bucket: int) -> None:
         prompts = [self._prompt(window.recording.language) for window in windows]
         # A window's number is its place, so that a recording's text is its own.
-        numbers = [(self._seed, window.start) for window in windows]
+        numbers = [(self._seed, window.cut.start) for window in windows]
         samples = [window.samples for window in windows]
         texts, seconds = self.recogniser(samples, prompts, numbers, bucket)
         for row, window in enumerate(windows):
             recording = window.recording
             recording.language = self._language_of(int(texts.language[row]))
-            recording.segments[window.start] = self._segment(window, texts, row)
+            recording.segments[window.cut.start] = self._segment(window, texts, row)
             recording.compute_seconds += seconds / len(windows)
 
     def _prompt(self, language: str | None) -> list[int]:
         if not self._codes:
             prompt = self._tokenizer.prompt(None)
         elif language:
-            prompt = self._tokenizer.prompt(language)
+            prompt = self._tokenizer.prompt(language, self._task)
         elif self._shortlist:
             raise WhisfusionError("diffusion hears no language: name it")
         else:
-            prompt = self._tokenizer.prompt(next(iter(self._codes.values())))
+            prompt = self._tokenizer.prompt(next(iter(self._codes.values())), self._task)
             prompt[1] = -1
         return self._shortlist.from_whisper(prompt) if self._shortlist else prompt
 
@@ -311,22 +324,19 @@ class Transcriber:
         best = pick_winner(spoken, sure, self._winner, window.recording.language)
         length, confidence = lengths[best], texts.confidence[row, best]
         fixed_at = texts.fixed_at[row, best, :length].tolist()
-        start = window.start / SAMPLE_RATE
-        said_at: list[float] | None = None
-        if texts.begins is not None:
-            begins = texts.begins[row, best, : length + 1] / FRAMES_PER_SECOND
-            said_at = (start + np.minimum(begins, len(window.samples) / SAMPLE_RATE)).tolist()
         no_speech = float(texts.no_speech[row])
+        when = None
+        if texts.begins is not None:
+            begins = (texts.begins[row, best] / FRAMES_PER_SECOND).tolist()
+            when = partial(_when, window.cut, begins)
         return Segment(
-            start=start,
-            end=(window.start + len(window.samples)) / SAMPLE_RATE,
+            start=window.cut.start / SAMPLE_RATE,
+            end=window.cut.end / SAMPLE_RATE,
             text=spoken[best],
             tokens=tuple(tokens[best]),
             confidences=tuple(confidence[:length].tolist()),
             fixed_at=tuple(fixed_at),
-            words=group_words(
-                tokens[best], confidence.tolist(), fixed_at, self._tokenizer, said_at
-            ),
+            words=group_words(tokens[best], confidence.tolist(), fixed_at, self._tokenizer, when),
             steps=int(texts.steps[row, best]),
             avg_logprob=float(np.log(np.maximum(confidence[: length + 1], 1e-30)).mean()),
             no_speech_prob=no_speech if np.isfinite(no_speech) else None,
@@ -342,6 +352,11 @@ class Transcriber:
             compute_seconds=recording.compute_seconds,
             warning=recording.warning,
         )
+
+
+def _when(cut: Window, begins: Sequence[float], first: int, last: int) -> tuple[float, float]:
+    """From one token to before another, in seconds of the recording."""
+    return cut.seconds(begins[first], begins[last])
 
 
 def _alignment_heads(bundle: Bundle) -> Heads:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +50,8 @@ class Transcript:
 
     @property
     def rtfx(self) -> float:
-        """Seconds of audio per second of computing."""
-        return self.seconds / self.compute_seconds
+        """Seconds of audio per second of computing; infinite where nobody speaks."""
+        return self.seconds / self.compute_seconds if self.compute_seconds else math.inf
 
     @property
     def steps(self) -> float:

@@ -1,7 +1,7 @@
 """Tokens to words, each with its confidence and its times."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
@@ -26,19 +26,19 @@ def group_words(
     confidences: Sequence[float],
     fixed_at: Sequence[int],
     tokenizer: WhisperTokenizer,
-    spoken: Sequence[float] | None = None,
+    when: Callable[[int, int], tuple[float, float]] | None = None,
 ) -> tuple[Word, ...]:
     """Tokens to words: one begins where a token begins with a blank.
 
     A script without blanks gives one word from blank to blank.
 
     Args:
-        spoken: the second in which each token begins, and the text's end.
+        when: the seconds between which the tokens from one to before another are spoken.
     """
     begins = [i for i, token in enumerate(tokens) if not i or tokenizer.begins_word(token)]
     words = []
     for begin, end in itertools.pairwise([*begins, len(tokens)]):
         text = tokenizer.decode(tokens[begin:end]).strip()
-        times = (spoken[begin], spoken[end]) if spoken else (None, None)
+        times = when(begin, end) if when else (None, None)
         words.append(Word(text, min(confidences[begin:end]), max(fixed_at[begin:end]), *times))
     return tuple(word for word in words if word.text)
