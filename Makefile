@@ -18,7 +18,7 @@ format: $(VENV)/test
 	$(BIN)/ruff format .
 
 test: $(VENV)/test                 ## all tests that need no torch
-	$(BIN)/pytest -n auto --dist loadfile --durations 15
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
 
 test-parity: $(VENV)/parity        ## live against transformers, torch and faster-whisper
 	$(BIN)/pytest -m parity tests

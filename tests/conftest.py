@@ -31,6 +31,11 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "test-programs"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: no worker shall be left alone with it at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in ("parallel", "training"))
+
+
 @pytest.fixture(scope="session")
 def recorded() -> Mapping[str, np.ndarray]:
     """What transformers computed, as tests/parity/record.py wrote it down."""

@@ -19,7 +19,7 @@ from whisfusion_jax.decoding.unmasking import RandomRemask, Threshold
 from whisfusion_jax.errors import AudioError, BundleError, WhisfusionError
 from whisfusion_jax.text.normalise import normaliser_for
 
-CLIPS = [speechlike(seconds, seed) for seed, seconds in enumerate((2, 7, 1.2, 12, 3, 5.4, 0.3))]
+CLIPS = [speechlike(seconds, seed) for seed, seconds in enumerate((2, 12, 1.2, 3, 5.4, 0.3))]
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +276,14 @@ def test_the_multilingual_model_names_the_language(base: Bundle) -> None:
     assert "black letter" in result.text.lower()
     with pytest.raises(WhisfusionError, match="'klingon' is unknown; known are: af am"):
         Transcriber(base, language="klingon")
+
+
+def test_what_ships_for_base_drafts_for_it(base: Bundle) -> None:
+    clip = SAMPLES / "LJ001-0018.flac"
+    greedy = Transcriber(base, decoder="ar").transcribe(clip)
+    exact = Transcriber.from_bundle("base", decoder="exact").transcribe(clip)
+    assert exact.segments[0].tokens == greedy.segments[0].tokens
+    assert exact.steps < 0.8 * greedy.steps
 
 
 def test_buckets_that_a_memory_does_not_fit_are_left_out(tmp_path: Path) -> None:
