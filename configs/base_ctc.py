@@ -1,4 +1,4 @@
-"""The CTC head that drafts for base, in English, from real speech alone; half an hour of two cores."""
+"""The CTC head that drafts for base, in English, from real speech alone: an hour of two cores."""
 
 import dataclasses
 

@@ -99,10 +99,10 @@ def _unreadable(error: Exception) -> str:
 def _tracks(container: av.container.InputContainer, name: str) -> list[av.AudioStream]:
     """Streams of sound, the best first."""
     streams = container.streams
-    best = streams.best("audio")
-    if best is None:
+    if not streams.audio:
         kind = "a video without sound" if streams.video else "no audio stream"
         raise AudioError(f"{name}: {kind}")
+    best = streams.best("audio") or streams.audio[0]
     return sorted(streams.audio, key=lambda stream: stream.index != best.index)
 
 
