@@ -123,6 +123,8 @@ class _Track:
 
     def pieces(self) -> Iterator[np.ndarray]:
         """At 16 kHz; a new resampler wherever the rate changes."""
+        if not self.stream.rate:
+            self.nothing = "not readable as audio (it names no sample rate)"
         nothing = np.zeros(0, np.float32)
         for rate, alike in itertools.groupby(self._mono(), key=lambda pair: pair[1]):
             resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
