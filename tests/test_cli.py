@@ -140,6 +140,7 @@ def test_bad_files_are_named_and_the_rest_is_written(
         (["a.wav", "--steps", "0"], "0 steps: at least 1"),
         (["a.wav", "--decoder", "diffusion"], "has no denoiser"),
         (["a.wav", "--language", "de"], "English only"),
+        (["a.wav", "--threads", "0"], "0 threads: from 1 to"),
         (["a.wav", "--task", "translate"], "knows English only: it translates nothing"),
         (["a.wav", "--format", "doc"], "format 'doc' is unknown; known are: txt, srt, vtt, tsv"),
         (["a.wav", "--format", "srt,vtt"], "several formats need --output-dir"),

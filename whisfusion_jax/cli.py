@@ -75,9 +75,11 @@ class DecodingOptions:
     """The most windows that a device recognises at once."""
     tensor: int = 1
     """Devices that share the arithmetic of each window; windows are shared in any case."""
+    threads: int | None = None
+    """Of a CPU; without it all that there are."""
     window: float | None = None
-    """Seconds of the longest window that a recording is cut into, in a pause if there is one;
-    without it 30 for ar and exact, 9.5 for diffusion."""
+    """Seconds of the longest window that a recording is cut into, in pauses; without it 9.5 for
+    diffusion, and for ar and exact 19.5 if the recording is longer than 30."""
     word_times: bool = False
     """Say in JSON when each word begins and ends; subtitles have it in any case."""
     strict: bool = False
@@ -92,6 +94,8 @@ class DecodingOptions:
             rule: instead of the one that is named.
             word_times: asked for, whatever the options say.
         """
+        if self.threads is not None:
+            _use_threads(self.threads)
         return Transcriber.from_bundle(
             self.bundle,
             decoder=self.decoder,
@@ -268,6 +272,16 @@ def memory(
     add_memory(opened, [read_audio(file) for file in files], config)
     _say(f"{opened.path} now has a padding memory from {len(files)} recordings")
     return 0
+
+
+def _use_threads(count: int) -> None:
+    """Leave this process so many of its processors; XLA makes a thread for each when it starts."""
+    if not hasattr(os, "sched_setaffinity"):
+        raise WhisfusionError("threads: this system doesn't let a process choose its processors")
+    own = sorted(os.sched_getaffinity(0))
+    if not 1 <= count <= len(own):
+        raise WhisfusionError(f"{count} threads: from 1 to {len(own)} here")
+    os.sched_setaffinity(0, own[:count])
 
 
 def keep_compiled_programs() -> None:

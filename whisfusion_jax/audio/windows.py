@@ -70,17 +70,16 @@ class Window:
         return float(earlier), float(later)
 
 
-def cut_windows(samples: np.ndarray, seconds: float) -> list[Window]:
+def cut_windows(samples: np.ndarray, seconds: float, whole: float | None = None) -> list[Window]:
     """Speech in windows that end in pauses; what is silent for long is in none.
-
-    A recording that is no longer than a window is one, whatever is in it.
 
     Args:
         samples: [samples] at 16 kHz.
         seconds: the longest that a window may be, more than 5.
+        whole: a recording that is no longer is one window, whatever is in it; None is `seconds`.
     """
     longest = int(seconds * SAMPLE_RATE)
-    if len(samples) <= longest:
+    if len(samples) <= (seconds if whole is None else whole) * SAMPLE_RATE:
         return [Window(((0, len(samples)),))]
     windows: list[list[Span]] = []
     room = 0

@@ -43,6 +43,8 @@ from whisfusion_jax.transcription.words import group_words
 
 SHORT_WINDOW = 10 - SPARE_SECONDS
 """Fills the bucket of 10 s, with its spare."""
+LONG_WINDOW = 20 - SPARE_SECONDS
+"""Where Whisper's decoder loses the fewest words (docs/long_recordings.md)."""
 
 Source = str | Path | IOBase | ArrayLike | tuple[ArrayLike, int]
 """A file's path, an open binary file, or samples (`audio/arrays.py`), perhaps with their rate."""
@@ -116,9 +118,10 @@ class Transcriber:
             seed: of all that diffusion draws; the same seed gives the same text, whatever else is
                 transcribed.
             batch_size: the most windows that are recognised at once, by each part of the mesh.
-            window: the longest that a recording is cut into, in seconds, more than 5; None is 30
-                for Whisper's decoder, and for diffusion SHORT_WINDOW, as its steps grow with a
-                window's text, and windows are written side by side.
+            window: the longest that a recording is cut into, in seconds, more than 5; None is
+                LONG_WINDOW for recordings of more than 30 s by Whisper's decoder, and for diffusion
+                SHORT_WINDOW, as its steps grow with a window's text, and windows are written side
+                by side.
             stretch: positions that a pass of `exact` or `diffusion` reads; None is as many as were
                 fastest, for `exact` on a CPU in batches one.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
@@ -169,7 +172,8 @@ class Transcriber:
             raise WhisfusionError("diffusion writes what is said: ar and exact translate")
         # Without a memory short windows cost the encoder as much as long ones.
         short = name == "diffusion" and memory is not None
-        self._window = window or (SHORT_WINDOW if short else WINDOW_SECONDS)
+        self._window = window or (SHORT_WINDOW if short else LONG_WINDOW)
+        self._whole = self._window if window or short else WINDOW_SECONDS
         wishes = Wishes(name, beams, rule, candidates, temperature, stretch)
         chosen = choose(bundle, drafts or bundle, wishes, dtype, mesh)
         self._shortlist = chosen.shortlist
@@ -270,7 +274,7 @@ class Transcriber:
         for recording in recordings:
             windows = [
                 _Window(recording, cut, cut.samples(recording.samples))
-                for cut in cut_windows(recording.samples, self._window)
+                for cut in cut_windows(recording.samples, self._window, self._whole)
             ]
             first += windows[:1]
             rest += windows[1:]
