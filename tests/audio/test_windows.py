@@ -37,6 +37,8 @@ def test_silence_is_in_no_window_and_all_speech_is_in_one(speech: list[np.ndarra
     assert 0.6 * spoken < sum(end - begin for begin, end in spans) < 1.1 * spoken + SAMPLE_RATE
     for window in windows:
         assert len(window.samples(samples)) <= 9.5 * SAMPLE_RATE
+        gaps = [later[0] - earlier[1] for earlier, later in itertools.pairwise(window.spans)]
+        assert all(gap < 5 * SAMPLE_RATE for gap in gaps)
     # Cut in pauses: as loud as where nobody speaks.
     for window in windows:
         for edge in (window.start, window.end):

@@ -21,6 +21,8 @@ _SPEECH, _SILENCE = 0.5, 0.35
 """Probabilities at which speech begins, and below which it ends."""
 _PAUSE_SECONDS = 0.2
 """Silence that is shorter belongs to the speech around it."""
+_REST_SECONDS = 5
+"""Silence behind which another window begins, so that windows are where their text is."""
 _EDGE_SECONDS = 0.3
 """What is kept of the silence on either side of speech."""
 _SEARCH_SECONDS = 5
@@ -82,14 +84,15 @@ def cut_windows(samples: np.ndarray, seconds: float, whole: float | None = None)
     if len(samples) <= (seconds if whole is None else whole) * SAMPLE_RATE:
         return [Window(((0, len(samples)),))]
     windows: list[list[Span]] = []
-    room = 0
+    room, last = 0, 0
     for span in speech_spans(samples):
         for begin, end in _short_enough(samples, span, longest):
-            if end - begin > room:
+            if end - begin > room or begin - last > _REST_SECONDS * SAMPLE_RATE:
                 windows.append([])
                 room = longest
             windows[-1].append((begin, end))
             room -= end - begin
+            last = end
     return [Window(tuple(spans)) for spans in windows]
 
 
