@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jiwer
 import numpy as np
@@ -33,43 +34,48 @@ class Joined:
     places: list[tuple[float, float]]
     """Seconds between which each is."""
 
-    @classmethod
-    def of(cls, manifest: Path, count: int, longest_pause: float, seed: int) -> "Joined":
-        """Some of a manifest's utterances, in random order."""
-        random = np.random.default_rng(seed)
-        clips = load_clips(manifest)
-        chosen = [clips[i] for i in random.permutation(len(clips))[:count]]
+
+@dataclass(frozen=True)
+class Draw:
+    """Some of a manifest's utterances, in random order."""
+
+    manifest: Path = SAMPLES
+    """The utterances."""
+    count: int = 40
+    """How many are joined."""
+    longest_pause: float = 3.0
+    """Seconds; pauses are between none and this."""
+    seed: int = 0
+
+    def joined(self) -> Joined:
+        random = np.random.default_rng(self.seed)
+        clips = load_clips(self.manifest)
+        chosen = [clips[i] for i in random.permutation(len(clips))[: self.count]]
         parts: list[np.ndarray] = []
         places, at = [], 0
         for _, samples in chosen:
-            pause = int(random.uniform(0, longest_pause) * SAMPLE_RATE)
+            pause = int(random.uniform(0, self.longest_pause) * SAMPLE_RATE)
             parts += [(1e-3 * random.normal(size=pause)).astype(np.float32), samples]
             at += pause + len(samples)
             places.append(((at - len(samples)) / SAMPLE_RATE, at / SAMPLE_RATE))
         clean = normaliser_for("en")
         texts = [clean(utterance.text) for utterance, _ in chosen]
-        return cls([samples for _, samples in chosen], texts, np.concatenate(parts), places)
+        return Joined([samples for _, samples in chosen], texts, np.concatenate(parts), places)
+
+
+Drawn = Annotated[Draw, tyro.conf.OmitArgPrefixes]
 
 
 def windows(
-    manifest: Path = SAMPLES,
+    draw: Drawn,
     bundle: str = "tiny.en",
     decoders: tuple[DecoderName, ...] = ("ar", "exact", "diffusion"),
     windows: tuple[float, ...] = (5.5, 9.5, 14.5, 19.5, 29.5),
-    count: int = 40,
-    longest_pause: float = 3.0,
-    seed: int = 0,
 ) -> None:
-    """Word error rate and speed by window and decoder, against the utterances one by one.
-
-    Args:
-        manifest: The utterances.
-        count: How many are joined.
-        longest_pause: Seconds; pauses are between none and this.
-    """
-    joined = Joined.of(manifest, count, longest_pause, seed)
+    """Word error rate and speed by window and decoder, against the utterances one by one."""
+    joined = draw.joined()
     seconds = len(joined.samples) / SAMPLE_RATE
-    table = Table(title=f"{bundle}, {count} utterances, {seconds:.0f} s with pauses")
+    table = Table(title=f"{bundle}, {draw.count} utterances, {seconds:.0f} s with pauses")
     for column in ("decoder", "window s", "WER %", "deleted", "inserted", "windows", "RTFx"):
         table.add_column(column, justify="right")
     clean = normaliser_for("en")
@@ -92,23 +98,14 @@ def windows(
 
 
 def times(
-    manifest: Path = SAMPLES,
+    draw: Drawn,
     bundle: str = "tiny.en",
     decoders: tuple[DecoderName, ...] = ("ar", "diffusion"),
     window: float | None = None,
-    count: int = 40,
-    longest_pause: float = 3.0,
-    seed: int = 0,
 ) -> None:
-    """How far words lie outside of the utterance that they belong to.
-
-    Args:
-        manifest: The utterances.
-        count: How many are joined.
-        longest_pause: Seconds; pauses are between none and this.
-    """
-    joined = Joined.of(manifest, count, longest_pause, seed)
-    table = Table(title=f"{bundle}, words of {count} utterances joined")
+    """How far words lie outside of the utterance that they belong to."""
+    joined = draw.joined()
+    table = Table(title=f"{bundle}, words of {draw.count} utterances joined")
     for column in ("decoder", "words", "outside by > 0.1 s", "> 0.3 s", "furthest s"):
         table.add_column(column, justify="right")
     for decoder in decoders:

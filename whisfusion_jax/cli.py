@@ -71,6 +71,8 @@ class DecodingOptions:
     """Of all that is drawn."""
     beams: int = 1
     """Texts that ar keeps at each step; 1 takes the likeliest token."""
+    stretch: int | None = None
+    """Positions that a pass of diffusion or exact reads; without it as many as were fastest."""
     batch_size: int = 8
     """The most windows that a device recognises at once."""
     tensor: int = 1
@@ -107,6 +109,7 @@ class DecodingOptions:
             winner=self.winner,
             seed=self.seed,
             beams=self.beams,
+            stretch=self.stretch,
             batch_size=self.batch_size,
             window=self.window,
             word_times=self.word_times or word_times,

@@ -21,6 +21,8 @@ def mixed(channels: np.ndarray) -> np.ndarray:
     Returns:
         [samples] float32.
     """
+    if len(channels) == 1:
+        return channels[0].astype(np.float32, copy=False)
     mean = channels.mean(axis=0, dtype=np.float32)
     power = np.square(channels).mean(axis=1)
     loudest = int(power.argmax())
