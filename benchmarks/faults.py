@@ -31,8 +31,8 @@ from whisfusion_jax.data.encoded import encode_examples
 from whisfusion_jax.data.sources import Example
 from whisfusion_jax.errors import AudioError
 from whisfusion_jax.evaluation.dev import dev_score
+from whisfusion_jax.training.feed import training_source
 from whisfusion_jax.training.loop import train
-from whisfusion_jax.training.setup import training_source
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["whisfusion_jax.training.loop"])

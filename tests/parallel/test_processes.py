@@ -21,7 +21,7 @@ from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MeshConfig, PhaseConfig, TrainConfig
 from whisfusion_jax.data.encoded import encode_examples
 from whisfusion_jax.data.live import Live
-from whisfusion_jax.training.setup import training_source
+from whisfusion_jax.training.feed import training_source
 
 DEVICES = 2
 

@@ -23,8 +23,8 @@ from whisfusion_jax.data.encoded import encode_examples
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.evaluation.dev import dev_score
 from whisfusion_jax.training.checkpoints import checkpoints_of
+from whisfusion_jax.training.feed import training_source
 from whisfusion_jax.training.loop import train
-from whisfusion_jax.training.setup import training_source
 from whisfusion_jax.training.step import TrainState
 
 

@@ -1,6 +1,7 @@
 """A CTC head learns eight utterances by heart, and drafts them."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -75,3 +76,40 @@ def test_a_head_of_another_width_is_refused(config: TrainConfig, tmp_path: Path)
     wide = dataclasses.replace(config, work=tmp_path, ctc=dataclasses.replace(HEAD, width=48))
     with Progress(disable=True) as progress, pytest.raises(WhisfusionError, match="width 48"):
         train(wide, progress)
+
+
+def test_a_head_learns_while_it_hears(config: TrainConfig, tmp_path: Path) -> None:
+    hearing = dataclasses.replace(
+        config,
+        data=(Path(config.bundle).parent / "manifest.jsonl",),
+        keep_states=False,
+        work=tmp_path / "whole",
+        phases=(PhaseConfig(3, ()),),
+        save_every=1,
+        report_every=1,
+    )
+    stopped = dataclasses.replace(hearing, work=tmp_path / "stopped")
+    with Progress(disable=True) as progress:
+        train(hearing, progress)
+        train(dataclasses.replace(stopped, stop_at=2), progress)
+        train(stopped, progress)
+
+    def losses(run: TrainConfig) -> list[float]:
+        lines = map(json.loads, (run.work / "log.jsonl").read_text().splitlines())
+        return [line["loss"] for line in lines]
+
+    assert losses(hearing) == losses(stopped)
+    assert np.isfinite(losses(hearing)).all()
+
+
+def test_a_head_goes_on_from_another(trained: Trained, config: TrainConfig, tmp_path: Path) -> None:
+    start = str(export_run(trained, config).path)
+    further = dataclasses.replace(
+        config, start=start, work=tmp_path / "further", report_every=1, phases=(PhaseConfig(2, ()),)
+    )
+    with Progress(disable=True) as progress:
+        train(further, progress)
+        with pytest.raises(WhisfusionError, match="no head of these sizes"):
+            train(dataclasses.replace(further, ctc=CtcConfig.of_whisper(TINY)), progress)
+    lines = (further.work / "log.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["loss"] < 2.0

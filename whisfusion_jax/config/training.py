@@ -43,7 +43,7 @@ class TrainConfig:
     work: Path
     """Directory of the run: its checkpoints and logs."""
     data: tuple[Path, ...]
-    """Directories of prepared TFDS sets, such as DATA/synthetic_speech/en_0/1.0.0."""
+    """Directories of prepared TFDS sets, such as DATA/synthetic_speech/en_0/1.0.0, or manifests."""
     sentences: tuple[Path, ...]
     """Text files whose tokens make the shortlist, beside Whisper's commonest."""
     phases: tuple[PhaseConfig, ...]
@@ -55,7 +55,8 @@ class TrainConfig:
     ctc: CtcConfig | None = None
     """Sizes of a CTC head, which is trained instead of a denoiser, best on `heard` texts."""
     start: str | None = None
-    """A bundle whose denoiser to go on from, with its shortlist; by name or directory."""
+    """A bundle whose denoiser to go on from, with its shortlist, or whose head; by name or
+    directory."""
     commonest: int = 10_000
     """Of Whisper's tokens, so many are in the shortlist anyway."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -86,7 +87,8 @@ class TrainConfig:
     runs on the same data can share; None is in `work`."""
     heard: bool = False
     """Learn the text that Whisper itself writes, not the one beside the speech, which may be
-    missing: for the drafts of exact decoding, which Whisper must agree to. With `keep_states`."""
+    missing: for the drafts of exact decoding, which Whisper must agree to. Without `keep_states`
+    the speech lies in the device's memory, and each step varies it and hears its text anew."""
     teacher: float = 1.0
     """Share of the target that is Whisper's own distribution where it is sure of the text."""
     inverse_ratio: bool = False

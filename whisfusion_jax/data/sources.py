@@ -11,7 +11,9 @@ import tensorflow_datasets as tfds
 
 from whisfusion_jax.audio.arrays import check_samples
 from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.data.augment import augment
+from whisfusion_jax.data.manifest import read_manifest
 from whisfusion_jax.errors import AudioError, WhisfusionError
 
 LONGEST_SECONDS = 29.5
@@ -83,6 +85,31 @@ class Prepared:
         if self._rate != SAMPLE_RATE:
             samples = soxr.resample(samples, self._rate, SAMPLE_RATE).astype(np.float32)
         return Example(samples, text, language)
+
+
+class Listed:
+    """Recordings that a manifest lists; they need no texts where Whisper's own is learned."""
+
+    def __init__(self, manifest: Path) -> None:
+        """Open a manifest (`data/manifest.py`).
+
+        Raises:
+            WhisfusionError: it can't be read.
+        """
+        self._utterances = read_manifest(manifest, texts=False)
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    def __getitem__(self, number: int, /) -> Example:
+        """Read an example.
+
+        Raises:
+            AudioError: it can't be read.
+        """
+        utterance = self._utterances[number]
+        samples = read_audio(Path(utterance.audio))
+        return Example(samples, utterance.text, utterance.language or "en")
 
 
 def _first_of(names: Sequence[str], features: Any, directory: str | Path) -> str:

@@ -69,6 +69,10 @@ class Shortlist:
         """Whisper's tokens as the denoiser counts; one that it lacks is taken apart."""
         return [self._index[each] for token in map(int, tokens) for each in self._known(token)]
 
+    def spells(self, token: int) -> bool:
+        """Whether one of Whisper's tokens is here, or can be taken apart."""
+        return token in self._index or token in self._parts
+
     def _known(self, token: int) -> list[int]:
         """A token itself, or the largest of those that made it that are here."""
         if token in self._index:

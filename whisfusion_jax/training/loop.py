@@ -12,20 +12,19 @@ from rich.progress import Progress
 
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import CtcConfig, DenoiserConfig, TrainConfig
-from whisfusion_jax.data.batches import Batch, Plan, batches
+from whisfusion_jax.data.batches import Batch
 from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.models.ctc import CtcHead
-from whisfusion_jax.parallel.mesh import make_mesh, own_share, place_rows, row_shards
+from whisfusion_jax.parallel.mesh import make_mesh, row_shards
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.checkpoints import checkpoints_of
 from whisfusion_jax.training.export import export_bundle, export_head
+from whisfusion_jax.training.feed import feed_of, list_unreadable
 from whisfusion_jax.training.flops import head_step_flops, step_flops
 from whisfusion_jax.training.log import Log, Work
 from whisfusion_jax.training.setup import (
     Beginning,
     begin,
-    find_examples,
-    list_unreadable,
     make_optimizer,
     step_settings,
 )
@@ -62,18 +61,12 @@ def train(config: TrainConfig, progress: Progress, score: Score | None = None) -
     """
     mesh = make_mesh(config.mesh)
     bundle = Bundle.open(find_bundle(config.bundle, whole=True))
-    examples = find_examples(config, bundle, progress)
-    if examples.unreadable:
-        progress.console.print(
-            f"{len(examples.unreadable)} examples can't be read and are left out"
-        )
     optimizer = make_optimizer(config.optimizer, config.steps)
     begun = begin(config, bundle, optimizer, mesh)
-    plan = Plan(
-        examples, config.steps, config.positions, config.canvases, config.stretch, config.seed,
-        own_share(mesh), config.accumulate, head=config.ctc,
-    )  # fmt: skip
-    iterator = iter(batches(plan, begun.shortlist))
+    feed = feed_of(config, bundle, begun, mesh, progress)
+    if lost := feed.unreadable():
+        progress.console.print(f"{len(lost)} examples can't be read and are left out")
+    iterator = iter(feed.dataset)
     with (
         checkpoints_of(config, progress.console.print) as saved,
         contextlib.closing(Log(config, progress)) as log,
@@ -94,7 +87,7 @@ def train(config: TrainConfig, progress: Progress, score: Score | None = None) -
             step = make_step(begun.parts.graph, begun.frozen, optimizer, settings, mesh)
             while done < until and not stopped:
                 begin_waiting = time.perf_counter()
-                batch: Batch = place_rows(mesh, next(iterator))
+                batch = feed.batch(next(iterator), done)
                 waited = time.perf_counter() - begin_waiting
                 state, metrics = step(state, batch)
                 done += 1
@@ -103,7 +96,7 @@ def train(config: TrainConfig, progress: Progress, score: Score | None = None) -
                 if done % config.save_every == 0 or done == until or stopped:
                     scores = _scores(trained(), config, score) if score and not stopped else {}
                     saved.save(state, iterator, scores)
-                    list_unreadable(examples, config)
+                    list_unreadable(feed.unreadable(), config)
                     log.write(done, scores)
         return trained()
 

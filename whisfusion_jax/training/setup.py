@@ -1,9 +1,7 @@
-"""What a run begins with, out of its config: data, denoiser, optimizer, the step's settings."""
+"""What a run begins with, out of its config: denoiser, optimizer, the step's settings."""
 
 import dataclasses
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,10 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
-from rich.progress import Progress
 
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import (
@@ -25,9 +21,6 @@ from whisfusion_jax.config import (
     PhaseConfig,
     TrainConfig,
 )
-from whisfusion_jax.data.encoded import Encoded, Examples, encode_examples
-from whisfusion_jax.data.live import Live
-from whisfusion_jax.data.sources import Augmented, Joined, Prepared, Source, Together, Wordless
 from whisfusion_jax.diffusion.corruption import Ahead, Corruption, Mixed, Uniform, high_mask
 from whisfusion_jax.diffusion.objective import Objective
 from whisfusion_jax.errors import WhisfusionError
@@ -41,9 +34,6 @@ from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.hearing import Hearing
 from whisfusion_jax.training.loss import LossSettings
 from whisfusion_jax.training.step import Frozen, Split, StepSettings, TrainState, split, start
-
-_LINE_SECONDS = 60
-"""Between lines of progress where there is no terminal."""
 
 _MASKING: dict[str, Corruption] = {
     "uniform": Uniform(), "high_mask": high_mask(), "ahead": Ahead()
@@ -123,7 +113,12 @@ def _head(config: TrainConfig, sizes: CtcConfig, bundle: Bundle, mesh: Mesh) -> 
         raise WhisfusionError(
             f"ctc: a head of width {sizes.width} on states of {bundle.config.model.width}"
         )
-    return _in_place(partial(ctc_head, sizes, config.seed), mesh)
+    if config.start is None:
+        return _in_place(partial(ctc_head, sizes, config.seed), mesh)
+    earlier = Bundle.open(find_bundle(config.start))
+    if earlier.config.ctc != sizes:
+        raise WhisfusionError(f"start: {config.start} has no head of these sizes")
+    return earlier.load_ctc(mesh=mesh)
 
 
 def _sizes(config: TrainConfig, bundle: Bundle) -> tuple[DenoiserConfig, Shortlist]:
@@ -213,54 +208,3 @@ def _lines(paths: Iterable[Path]) -> list[str]:
         return [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
     except OSError as error:
         raise WhisfusionError(f"{error.filename}: {error.strerror}") from None
-
-
-def find_examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Examples:
-    """The run's examples: encoded, now or earlier, or to be encoded by each step.
-
-    Many processes encode nothing together: the first one does it all.
-    """
-    if not config.keep_states:
-        if config.heard:
-            raise WhisfusionError(
-                "heard: texts are written once, so states must be kept (keep_states)"
-            )
-        reading = partial(tracked, progress, description="reading")
-        index = (config.states or config.work) / "examples.npz"
-        return Live(training_source(config), bundle, index, reading)
-    folder = config.states or config.work / "encoded"
-    if jax.process_index() == 0:
-        encoding = partial(tracked, progress, description="encoding")
-        teach = config.teacher > 0
-        encode_examples(training_source(config), bundle, folder, encoding, config.heard, teach)
-    multihost_utils.sync_global_devices("examples are encoded")
-    return Encoded(folder)
-
-
-def tracked(progress: Progress, numbers: Sequence[int], description: str) -> Iterator[int]:
-    """Go through numbers with a bar; where there is no terminal, with a line a minute."""
-    said = begin = time.monotonic()
-    for count, number in enumerate(progress.track(numbers, description=description), start=1):
-        yield number
-        now = time.monotonic()
-        if not progress.console.is_terminal and (now > said + _LINE_SECONDS):
-            said, left = now, (now - begin) / count * (len(numbers) - count)
-            done = f"{description}: {count} of {len(numbers)}, {left / 60:.0f} minutes to go"
-            print(done, file=sys.stderr, flush=True)
-
-
-def list_unreadable(examples: Examples, config: TrainConfig) -> None:
-    """Name what this process could not read in the run's directory."""
-    if examples.unreadable:
-        config.work.mkdir(parents=True, exist_ok=True)
-        path = config.work / f"unreadable.{jax.process_index()}.txt"
-        path.write_text("\n".join(examples.unreadable) + "\n")
-
-
-def training_source(config: TrainConfig) -> Source:
-    """All examples of a run, made harder, joined, and wordless ones."""
-    spoken = Together(tuple(Prepared(directory) for directory in config.data))
-    joined = Joined(spoken, round(config.joined * len(spoken)), config.seed)
-    wordless = Wordless(round(config.wordless * len(spoken)), config.seed)
-    said = Augmented(Together((spoken, joined)), config.augmented, config.seed)
-    return Together((said, wordless))
