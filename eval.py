@@ -13,13 +13,14 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from whisfusion_jax.cli import Decoding, keep_compiled_programs, progress_bar, run
+from whisfusion_jax.cli import Decoding, keep_compiled_programs, run
 from whisfusion_jax.data.corpora import read_corpus
 from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.data.sources import Prepared, Wordless
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.report import Report, make_report
 from whisfusion_jax.evaluation.steps import draw_curve, measure_curve, print_curve
+from whisfusion_jax.progress import progress_bar
 from whisfusion_jax.transcription.transcriber import Source, Transcriber
 
 

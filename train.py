@@ -10,11 +10,12 @@ from pathlib import Path
 import jax
 import tyro
 
-from whisfusion_jax.cli import keep_compiled_programs, progress_bar, run
+from whisfusion_jax.cli import keep_compiled_programs, run
 from whisfusion_jax.config import TrainConfig, read_config
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.dev import dev_score
 from whisfusion_jax.parallel.processes import join_processes
+from whisfusion_jax.progress import progress_bar
 from whisfusion_jax.training.loop import export_run, train
 
 

@@ -24,7 +24,8 @@ from benchmarks.common import (
     transformers_generate,
 )
 from tools.convert_weights.verify import reference
-from whisfusion_jax.audio.windows import WINDOW_SECONDS, cut_windows
+from whisfusion_jax.audio.cutting import cut_windows
+from whisfusion_jax.audio.windows import WINDOW_SECONDS
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.data.manifest import Utterance
 from whisfusion_jax.evaluation.error_rates import NONE, bootstrap_interval, word_errors
@@ -58,7 +59,7 @@ def main(manifest: Path = SAMPLES, bundle: str = "tiny.en") -> None:
     opened = open_bundle(bundle)
     clips = load_clips(manifest)
     recordings = [samples for _, samples in clips]
-    windows = [[cut.samples(x) for cut in cut_windows(x, WINDOW_SECONDS)] for x in recordings]
+    windows = [[part for _, part in cut_windows([x], WINDOW_SECONDS)] for x in recordings]
     padded = Transcriber(opened, language="en", buckets=(30,))
     memory = Transcriber(opened, language="en")
     model = reference(opened)

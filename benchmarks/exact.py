@@ -35,12 +35,13 @@ from tests.support import draws_of, random_denoising_bundle
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.cli import keep_compiled_programs, progress_bar
+from whisfusion_jax.cli import keep_compiled_programs
 from whisfusion_jax.data.encoded import encode
 from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.models.encoder import AudioStates, Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.parallel.mesh import one_device
+from whisfusion_jax.progress import progress_bar
 from whisfusion_jax.transcription.choice import Choice, Wishes, choose
 from whisfusion_jax.transcription.decoders import Texts
 from whisfusion_jax.transcription.transcriber import SHORT_WINDOW, Transcriber

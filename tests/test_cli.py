@@ -1,5 +1,7 @@
+import contextlib
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -217,3 +219,24 @@ def test_damaged_weights_are_named_in_one_line(
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {params}: {reason}")
+
+
+def test_text_goes_where_standard_output_goes_beside_a_bar(
+    clips: list[str], bundle: str, tmp_path: Path
+) -> None:
+    """With a terminal as standard error alone, whose bar must not swallow the text."""
+    command = [sys.executable, "-c", "from whisfusion_jax.cli import main; main()", "transcribe"]
+    text = tmp_path / "text.txt"
+    ours, its = pty.openpty()
+    with text.open("w") as file:
+        process = subprocess.Popen([*command, *clips, "--bundle", bundle], stdout=file, stderr=its)
+    os.close(its)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal says that its other end is closed
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"transcribing 2 of 2" in shown
+    assert b"0:00:0" in shown
+    assert len(text.read_text().splitlines()) == len(clips)

@@ -10,12 +10,9 @@ from typing import Annotated, Literal
 
 import jax
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from whisfusion_jax import hub
-from whisfusion_jax.audio.files import STANDARD_INPUT, find_files, open_source
+from whisfusion_jax.audio.files import find_files, open_source
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MemoryConfig, MeshConfig
@@ -24,17 +21,16 @@ from whisfusion_jax.data.manifest import read_manifest
 from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import make_mesh
+from whisfusion_jax.progress import audio_bar, info, progress_bar
 from whisfusion_jax.text.tokenizer import Task
 from whisfusion_jax.transcription.archive import Archive, transcribe_archive
 from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.subtitles import SubtitleOptions
 from whisfusion_jax.transcription.transcriber import Transcriber
-from whisfusion_jax.transcription.transcript import Transcript
+from whisfusion_jax.transcription.transcript import Segment, Transcript
 from whisfusion_jax.transcription.winner import Winner
+from whisfusion_jax.transcription.writing import TIMED, Writer, formats_of, output_stems
 from whisfusion_jax.wheels import cache_directory
-
-_info = Console(stderr=True, highlight=False)
-"""For people; the transcripts alone go to standard output."""
 
 Files = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE...")]
 BundleName = Annotated[str, tyro.conf.arg(metavar="NAME|DIR")]
@@ -153,40 +149,51 @@ def transcribe(
     """
     if not files:
         raise WhisfusionError("no FILE given")
-    formats = _formats(format, output_dir)
+    formats = formats_of(format, output_dir)
     files = tuple(find_files(files))
-    outputs = _output_stems(files, output_dir)
+    outputs = output_stems(files, output_dir)
     keep_compiled_programs()
-    transcriber = decoding.transcriber(word_times=bool(_TIMED.intersection(formats)))
+    transcriber = decoding.transcriber(word_times=bool(TIMED.intersection(formats)))
+    writer = Writer(formats, subtitles)
     begin, audio, failed = time.perf_counter(), 0.0, 0
-    with progress_bar() as progress:
-        results = progress.track(
-            transcriber.transcribe_many(open_source(file, raw_rate) for file in files),
-            total=len(files),
-            description="transcribing",
-        )
-        for file, output, result in zip(files, outputs, results, strict=True):
-            if isinstance(result, WhisfusionError):
-                _complain(str(result))
-                failed += 1
+    remaining = iter(zip(files, outputs, strict=True))
+    file, output = next(remaining)
+    with audio_bar(files) as progress:
+        sources = (open_source(file, raw_rate) for file in files)
+        for found in transcriber.as_ready(sources):
+            if isinstance(found, Segment):
+                progress(found.end)
+                if writer.shows(output):
+                    writer.segment(found)
                 continue
-            if result.warning:
-                _warn(f"{file}: {result.warning}")
-            audio += result.seconds
-            _info.print(
-                f"[dim]{file}  {result.seconds:.1f} s, {result.steps:.3g} steps, "
-                f"RTFx {result.rtfx:.1f}[/dim]"
-            )
-            for each in formats:
-                _write(file, result, each, subtitles, output)
+            progress.next_file()
+            if isinstance(found, WhisfusionError):
+                if writer.begun:
+                    writer.leave()
+                _complain(str(found))
+                failed += 1
+            else:
+                writer.transcript(file, found, output)
+                audio += found.seconds
+                _report(file, found)
+            file, output = next(remaining, (file, output))
     if len(files) > 1 and audio:
         compiling = transcriber.recogniser.compile_seconds
         spent = time.perf_counter() - begin - compiling
-        _info.print(
+        info.print(
             f"[dim]{audio:.0f} s of audio in {spent:.1f} s, RTFx {audio / spent:.1f}; "
             f"compiling took {compiling:.1f} s more[/dim]"
         )
     return 2 if failed else 0
+
+
+def _report(file: str, transcript: Transcript) -> None:
+    if transcript.warning:
+        _warn(f"{file}: {transcript.warning}")
+    info.print(
+        f"[dim]{file}  {transcript.seconds:.1f} s, {transcript.steps:.3g} steps, "
+        f"RTFx {transcript.rtfx:.1f}[/dim]"
+    )
 
 
 def archive(
@@ -321,99 +328,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _say(message: str) -> None:
-    _info.print(f"[dim]{message}[/dim]")
+    info.print(f"[dim]{message}[/dim]")
 
 
 def _complain(message: str) -> None:
-    _info.print(f"[red]error:[/red] {message}", soft_wrap=True)
+    info.print(f"[red]error:[/red] {message}", soft_wrap=True)
 
 
 def _warn(message: str) -> None:
-    _info.print(f"[yellow]warning:[/yellow] {message}", soft_wrap=True)
-
-
-def progress_bar(shown: bool = True) -> Progress:
-    """A bar with the time left, on standard error; none where that is no terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=_info,
-        transient=True,
-        disable=not (shown and _info.is_terminal),
-    )
-
-
-def _formats(wanted: str, folder: Path | None) -> Sequence[str]:
-    """The formats that a list of them names."""
-    formats = list(_WRITERS) if wanted == "all" else wanted.split(",")
-    for each in formats:
-        if each not in _WRITERS:
-            known = ", ".join(_WRITERS)
-            raise WhisfusionError(f"format {each!r} is unknown; known are: {known}, all")
-    if len(formats) > 1 and folder is None:
-        raise WhisfusionError("several formats need --output-dir")
-    return formats
-
-
-def _output_stems(files: Sequence[str], folder: Path | None) -> Sequence[Path | None]:
-    """Where each file's transcripts go, endings apart; None is standard output."""
-    if folder is None:
-        return [None] * len(files)
-    outputs = [folder / ("stdin" if file == STANDARD_INPUT else Path(file).stem) for file in files]
-    writers: dict[Path, str] = {}
-    for file, output in zip(files, outputs, strict=True):
-        if output in writers:
-            both = f"{writers[output]} and {file}"
-            raise WhisfusionError(f"{both} would both be written to {output}.*")
-        writers[output] = file
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WhisfusionError(f"{folder}: {error.strerror}") from None
-    return outputs
-
-
-_COLOURS = ((0.9, "green"), (0.7, "yellow"), (0.4, "dark_orange"), (0.0, "red"))
-"""Of words, by the least confidence."""
-
-
-def _coloured(transcript: Transcript) -> Text:
-    """The text, each word in the colour of its confidence."""
-    styled = [
-        (word.text, next(colour for least, colour in _COLOURS if word.confidence >= least))
-        for word in transcript.words
-    ]
-    return Text(" ").join(Text(*pair) for pair in styled)
-
-
-_WRITERS: dict[str, Callable[[str, Transcript, SubtitleOptions], str]] = {
-    "txt": lambda file, transcript, options: transcript.text,
-    "srt": lambda file, transcript, options: transcript.to_srt(options).rstrip(),
-    "vtt": lambda file, transcript, options: transcript.to_vtt(options).rstrip(),
-    "tsv": lambda file, transcript, options: transcript.to_tsv(options),
-    "json": lambda file, transcript, options: transcript.to_json(file),
-}
-"""By ending: the file's name and its transcript to text."""
-_TIMED = {"srt", "vtt", "tsv"}
-"""Those that need word times."""
-
-
-def _write(
-    file: str, transcript: Transcript, format: str, options: SubtitleOptions, stem: Path | None
-) -> None:
-    text = _WRITERS[format](file, transcript, options)
-    if stem is None and format == "txt" and (console := Console(highlight=False)).is_terminal:
-        console.print(_coloured(transcript))
-        return
-    if stem is None:
-        print(text, flush=True)
-        return
-    output = stem.with_name(f"{stem.name}.{format}")
-    aside = output.with_name(f".{output.name}.partial")
-    try:
-        aside.write_text(text + "\n", encoding="utf-8")
-        aside.rename(output)
-    except OSError as error:
-        raise WhisfusionError(f"{output}: {error.strerror}") from None
+    info.print(f"[yellow]warning:[/yellow] {message}", soft_wrap=True)

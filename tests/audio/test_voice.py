@@ -4,7 +4,11 @@ from tests.conftest import SAMPLES
 from tests.support import SIGNALS
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
-from whisfusion_jax.audio.voice import MOMENT, MOMENTS_PER_SECOND, speech_probability
+from whisfusion_jax.audio.voice import MOMENT, MOMENTS_PER_SECOND, speech_probabilities
+
+
+def speech_probability(samples: np.ndarray) -> np.ndarray:
+    return np.concatenate([found for _, found in speech_probabilities([samples])])
 
 
 def test_speech_is_heard_and_silence_around_it_is_not() -> None:

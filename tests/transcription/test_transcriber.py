@@ -94,6 +94,18 @@ def test_a_second_batch_of_the_same_shape_compiles_nothing(
     assert not [event for event in compiled if "backend_compile" in event]
 
 
+def test_segments_come_before_the_transcript(transcriber: Transcriber) -> None:
+    long = np.concatenate([CLIPS[1]] * 6)
+    whole = transcriber.transcribe(long)
+    assert tuple(transcriber.segments(long)) == whole.segments
+    found = list(transcriber.as_ready([CLIPS[0], Path("nosuch.wav"), long]))
+    kinds = [type(each).__name__ for each in found]
+    segments = ["Segment"] * len(whole.segments)
+    assert kinds == ["Segment", "Transcript", "AudioError", *segments, "Transcript"]
+    with pytest.raises(AudioError, match="no such file"):
+        list(transcriber.segments("nosuch.wav"))
+
+
 def test_files_bytes_and_arrays_are_alike(transcriber: Transcriber, tmp_path: Path) -> None:
     samples = tone(2, 16_000)
     path = write(tmp_path / "tone.flac", "flac", samples, 16_000)

@@ -12,10 +12,11 @@ from rich.progress import track
 
 from tools.convert_weights.verify import verify
 from whisfusion_jax.audio.read import read_audio
-from whisfusion_jax.cli import progress_bar, run
+from whisfusion_jax.cli import run
 from whisfusion_jax.conversion.convert import convert
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.errors import AudioError, ConversionError
+from whisfusion_jax.progress import progress_bar
 
 Positional = tyro.conf.Positional
 

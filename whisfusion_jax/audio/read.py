@@ -78,6 +78,15 @@ def audio_pieces(
         raise AudioError(f"{name}: {_unreadable(error)}") from None
 
 
+def length_of(path: str | Path) -> float:
+    """Seconds that a file's header promises; 0 where it promises nothing, or is none."""
+    try:
+        with av.open(str(path), "r") as container:
+            return (container.duration or 0) / av.time_base
+    except (av.error.FFmpegError, ValueError, EOFError, OSError):
+        return 0.0
+
+
 def _check_file(path: Path) -> None:
     if not path.exists():
         raise AudioError(f"{path}: no such file")

@@ -1,5 +1,6 @@
 """Where in a recording somebody speaks, by Silero's network."""
 
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 
@@ -14,31 +15,49 @@ MOMENTS_PER_SECOND = SAMPLE_RATE / MOMENT
 
 _CONTEXT = 64
 """Samples before each moment that the network sees as well."""
-_AT_ONCE = 2048
-"""Moments: hours shall not need gigabytes."""
+_AT_ONCE = 312
+"""Moments that the network is asked about together, ten seconds."""
 _MODEL = "assets/voice_activity/silero_vad_16k_sequence.onnx"
 
 
-def speech_probability(samples: np.ndarray) -> np.ndarray:
-    """How probable speech is at each moment.
+def speech_probabilities(
+    pieces: Iterable[np.ndarray],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """How probable speech is at each moment of a recording that is read piece by piece.
 
     Args:
-        samples: [samples] float32 at 16 kHz.
+        pieces: each [samples] float32 at 16 kHz.
 
-    Returns:
-        [moments] float32, the last moment filled up with silence.
+    Yields:
+        [samples], the next ones, and [moments] float32, of which the recording's last one is filled
+        up with silence.
     """
-    moments = -(-len(samples) // MOMENT)
-    padded = np.zeros(_CONTEXT + moments * MOMENT, np.float32)
-    padded[_CONTEXT : _CONTEXT + len(samples)] = samples
-    seen = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + MOMENT)[::MOMENT]
-    found, state = [], [np.zeros((1, 1, 128), np.float32)] * 2
-    for begin in range(0, moments, _AT_ONCE):
-        part = np.ascontiguousarray(seen[begin : begin + _AT_ONCE])
-        inputs = {"input": part, "h": state[0], "c": state[1]}
+    state = [np.zeros((1, 1, 128), np.float32)] * 2
+    context = np.zeros(_CONTEXT, np.float32)
+    for part in _in_lengths(pieces, _AT_ONCE * MOMENT):
+        padded = np.concatenate([context, part, np.zeros(-len(part) % MOMENT, np.float32)])
+        seen = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + MOMENT)[::MOMENT]
+        inputs = {"input": np.ascontiguousarray(seen), "h": state[0], "c": state[1]}
         probability, *state = _session().run(None, inputs)
-        found.append(probability)
-    return np.concatenate(found).astype(np.float32)
+        context = padded[-_CONTEXT:]
+        yield part, probability.astype(np.float32)
+
+
+def _in_lengths(pieces: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    """The same samples in pieces of one length, but for the last."""
+    waiting: list[np.ndarray] = []
+    there = 0
+    for piece in pieces:
+        waiting.append(piece)
+        there += len(piece)
+        if there >= length:
+            whole = np.concatenate(waiting)
+            for begin in range(0, there - there % length, length):
+                yield whole[begin : begin + length]
+            waiting = [whole[there - there % length :]]
+            there %= length
+    if there:
+        yield np.concatenate(waiting)
 
 
 @cache

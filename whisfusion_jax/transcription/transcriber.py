@@ -1,11 +1,8 @@
 """The `Transcriber`: files and arrays in any number to transcripts, in order."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from io import IOBase
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,15 +13,15 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike, DTypeLike
 
 from whisfusion_jax.audio.arrays import samples_of
+from whisfusion_jax.audio.cutting import cut_windows
 from whisfusion_jax.audio.mel import SAMPLE_RATE
-from whisfusion_jax.audio.read import read_audio
+from whisfusion_jax.audio.read import audio_pieces
 from whisfusion_jax.audio.windows import (
     BUCKETS,
     SPARE_SECONDS,
     WINDOW_SECONDS,
     Window,
     bucket_for,
-    cut_windows,
 )
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND
@@ -34,6 +31,7 @@ from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.parallel.mesh import one_device, row_shards
 from whisfusion_jax.text.tokenizer import Task
 from whisfusion_jax.transcription.alignment import Heads
+from whisfusion_jax.transcription.batching import Piece, Recording, in_batches
 from whisfusion_jax.transcription.choice import Wishes, choose
 from whisfusion_jax.transcription.decoders import DecoderName, Texts
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
@@ -48,24 +46,6 @@ LONG_WINDOW = 20 - SPARE_SECONDS
 
 Source = str | Path | IOBase | ArrayLike | tuple[ArrayLike, int]
 """A file's path, an open binary file, or samples (`audio/arrays.py`), perhaps with their rate."""
-
-
-@dataclass
-class _Recording:
-    """A recording under way."""
-
-    samples: np.ndarray
-    language: str | None
-    warning: str | None
-    segments: dict[int, Segment] = field(default_factory=dict)
-    compute_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Window:
-    recording: _Recording
-    cut: Window
-    samples: np.ndarray
 
 
 class Transcriber:
@@ -232,6 +212,17 @@ class Transcriber:
             raise result
         return result
 
+    def segments(self, source: Source, language: str | None = None) -> Iterator[Segment]:
+        """Transcribe one recording, which may be read as it comes; each segment once it is there.
+
+        Raises as `transcribe` does, perhaps behind the first segments.
+        """
+        for found in self.as_ready([source], language):
+            if isinstance(found, AudioError):
+                raise found
+            if isinstance(found, Segment):
+                yield found
+
     def transcribe_many(
         self, sources: Iterable[Source], language: str | None = None
     ) -> Iterator[Transcript | AudioError]:
@@ -240,13 +231,29 @@ class Transcriber:
         Results come in order, and don't depend on what shares their batch. Recordings are read
         some batches ahead, no more.
         """
+        for found in self.as_ready(sources, language):
+            if not isinstance(found, Segment):
+                yield found
+
+    def as_ready(
+        self, sources: Iterable[Source], language: str | None = None
+    ) -> Iterator[Segment | Transcript | AudioError]:
+        """As `transcribe_many`, with each recording's segments before its transcript or error.
+
+        Memory doesn't grow with a recording's length, but for its text.
+        """
         language = self._checked(language) or self._language
-        remaining = iter(sources)
-        while group := list(islice(remaining, 4 * self._batch_size)):
-            read = [self._read(source, language) for source in group]
-            self._recognise([each for each in read if isinstance(each, _Recording)])
-            for each in read:
-                yield each if isinstance(each, AudioError) else self._transcript(each)
+        found = in_batches(
+            self._read(sources, language),
+            self._recognise,
+            self._batch_size,
+            hears_language=bool(self._codes),
+        )
+        for recording, segment in found:
+            if segment is not None:
+                yield segment
+            else:
+                yield recording.error or _transcript(recording)
 
     def _checked(self, language: str | None) -> str | None:
         if language is None or language in self._codes.values():
@@ -258,45 +265,46 @@ class Transcriber:
         known = " ".join(sorted(self._codes.values()))
         raise WhisfusionError(f"language {language!r} is unknown; known are: {known}")
 
-    def _read(self, source: Source, language: str | None) -> "_Recording | AudioError":
-        try:
-            if not isinstance(source, str | Path | IOBase):
-                return _Recording(samples_of(source), language, None)
-            lost: list[str] = []
-            samples = read_audio(source, None if self._strict else lost.append)
-            return _Recording(samples, language, "; ".join(lost) or None)
-        except AudioError as error:
-            return error
+    def _read(self, sources: Iterable[Source], language: str | None) -> Iterator[Piece | Recording]:
+        """Each recording's windows, then the recording."""
+        for number, source in enumerate(sources):
+            recording = Recording(number, language)
+            try:
+                for window, samples in cut_windows(
+                    self._samples(source, recording), self._window, self._whole
+                ):
+                    bucket = bucket_for(len(samples), self._buckets)
+                    piece = Piece(recording, recording.windows, window, samples, bucket)
+                    recording.windows += 1
+                    yield piece
+            except AudioError as error:
+                recording.error = error
+            recording.whole = True
+            yield recording
 
-    def _recognise(self, recordings: Sequence[_Recording]) -> None:
-        # A recording's first window names its language for the others.
-        first, rest = [], []
-        for recording in recordings:
-            windows = [
-                _Window(recording, cut, cut.samples(recording.samples))
-                for cut in cut_windows(recording.samples, self._window, self._whole)
-            ]
-            first += windows[:1]
-            rest += windows[1:]
-        for windows in (first, rest):
-            by_bucket = defaultdict(list)
-            for window in windows:
-                by_bucket[bucket_for(len(window.samples), self._buckets)].append(window)
-            for bucket, alike in sorted(by_bucket.items()):
-                for begin in range(0, len(alike), self._batch_size):
-                    self._recognise_batch(alike[begin : begin + self._batch_size], bucket)
+    def _samples(self, source: Source, recording: Recording) -> Iterator[np.ndarray]:
+        """A recording's samples, piece by piece."""
+        lost: list[str] = []
+        if isinstance(source, str | Path | IOBase):
+            pieces = audio_pieces(source, None if self._strict else lost.append)
+        else:
+            pieces = iter([samples_of(source)])
+        for piece in pieces:
+            recording.samples += len(piece)
+            yield piece
+        recording.warning = "; ".join(lost) or None
 
-    def _recognise_batch(self, windows: Sequence[_Window], bucket: int) -> None:
-        prompts = [self._prompt(window.recording.language) for window in windows]
+    def _recognise(self, pieces: Sequence[Piece]) -> None:
+        prompts = [self._prompt(piece.recording.language) for piece in pieces]
         # A window's number is its place, so that a recording's text is its own.
-        numbers = [(self._seed, window.cut.start) for window in windows]
-        samples = [window.samples for window in windows]
-        texts, seconds = self.recogniser(samples, prompts, numbers, bucket)
-        for row, window in enumerate(windows):
-            recording = window.recording
+        numbers = [(self._seed, piece.window.start) for piece in pieces]
+        samples = [piece.samples for piece in pieces]
+        texts, seconds = self.recogniser(samples, prompts, numbers, pieces[0].bucket)
+        for row, piece in enumerate(pieces):
+            recording = piece.recording
             recording.language = self._language_of(int(texts.language[row]))
-            recording.segments[window.cut.start] = self._segment(window, texts, row)
-            recording.compute_seconds += seconds / len(windows)
+            recording.compute_seconds += seconds / len(pieces)
+            recording.segments[piece.number] = self._segment(piece, texts, row)
 
     def _prompt(self, language: str | None) -> list[int]:
         if not self._codes:
@@ -315,7 +323,7 @@ class Transcriber:
             return None
         return self._codes[self._shortlist.to_whisper([token])[0] if self._shortlist else token]
 
-    def _segment(self, window: _Window, texts: Texts, row: int) -> Segment:
+    def _segment(self, piece: Piece, texts: Texts, row: int) -> Segment:
         """The winning candidate's."""
         end = self._shortlist.end if self._shortlist else self._tokenizer.end
         written = [each.tolist() for each in texts.tokens[row]]
@@ -325,17 +333,17 @@ class Transcriber:
             tokens = [self._shortlist.to_whisper(each) for each in tokens]
         spoken = [self._tokenizer.decode(each).strip() for each in tokens]
         sure = [each[:length] for each, length in zip(texts.confidence[row], lengths, strict=True)]
-        best = pick_winner(spoken, sure, self._winner, window.recording.language)
+        best = pick_winner(spoken, sure, self._winner, piece.recording.language)
         length, confidence = lengths[best], texts.confidence[row, best]
         fixed_at = texts.fixed_at[row, best, :length].tolist()
         no_speech = float(texts.no_speech[row])
         when = None
         if texts.begins is not None:
             begins = (texts.begins[row, best] / FRAMES_PER_SECOND).tolist()
-            when = partial(_when, window.cut, begins)
+            when = partial(_when, piece.window, begins)
         return Segment(
-            start=window.cut.start / SAMPLE_RATE,
-            end=window.cut.end / SAMPLE_RATE,
+            start=piece.window.start / SAMPLE_RATE,
+            end=piece.window.end / SAMPLE_RATE,
             text=spoken[best],
             tokens=tuple(tokens[best]),
             confidences=tuple(confidence[:length].tolist()),
@@ -346,16 +354,17 @@ class Transcriber:
             no_speech_prob=no_speech if np.isfinite(no_speech) else None,
         )
 
-    def _transcript(self, recording: _Recording) -> Transcript:
-        segments = tuple(recording.segments[start] for start in sorted(recording.segments))
-        return Transcript(
-            text=" ".join(segment.text for segment in segments if segment.text),
-            language=recording.language,
-            seconds=len(recording.samples) / SAMPLE_RATE,
-            segments=segments,
-            compute_seconds=recording.compute_seconds,
-            warning=recording.warning,
-        )
+
+def _transcript(recording: Recording) -> Transcript:
+    segments = tuple(recording.segments[number] for number in range(recording.windows))
+    return Transcript(
+        text=" ".join(segment.text for segment in segments if segment.text),
+        language=recording.language,
+        seconds=recording.samples / SAMPLE_RATE,
+        segments=segments,
+        compute_seconds=recording.compute_seconds,
+        warning=recording.warning,
+    )
 
 
 def _when(cut: Window, begins: Sequence[float], first: int, last: int) -> tuple[float, float]:

@@ -1,0 +1,128 @@
+"""Windows of many recordings into batches, and their texts back in order."""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whisfusion_jax.audio.windows import Window
+from whisfusion_jax.transcription.batching import Piece, Recording, in_batches, read_ahead
+from whisfusion_jax.transcription.transcript import Segment
+
+
+def segment(text: str) -> Segment:
+    return Segment(0, 1, text, (), (), (), (), 1, 0.0, None)
+
+
+def reading(buckets: Sequence[Sequence[int]], language: str | None) -> Iterator[Piece | Recording]:
+    """Recordings, each of windows that belong into some buckets."""
+    for number, own in enumerate(buckets):
+        recording = Recording(number, language)
+        for place, bucket in enumerate(own):
+            recording.windows += 1
+            yield Piece(recording, place, Window(((0, 1),)), np.zeros(1), bucket)
+        recording.whole = True
+        yield recording
+
+
+several = st.lists(st.lists(st.sampled_from([6, 10, 30]), max_size=30), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(buckets=several, size=st.integers(1, 4), hears=st.booleans())
+def test_segments_come_back_in_order(buckets: list[list[int]], size: int, hears: bool) -> None:
+    batches: list[list[Piece]] = []
+
+    def recognise(pieces: Sequence[Piece]) -> None:
+        batches.append(list(pieces))
+        assert len({piece.bucket for piece in pieces}) == 1
+        for piece in pieces:
+            if hears and piece.number:
+                assert piece.recording.language == "de"  # its first window has been heard
+            piece.recording.language = "de"
+            piece.recording.segments[piece.number] = segment(str(piece.number))
+
+    found = [
+        (recording.number, given and given.text)
+        for recording, given in in_batches(reading(buckets, None), recognise, size, hears)
+    ]
+    expected = []
+    for number, own in enumerate(buckets):
+        expected += [*((number, str(place)) for place in range(len(own))), (number, None)]
+    assert found == expected
+    assert all(len(batch) <= size for batch in batches)
+
+
+def test_batches_are_full_but_for_the_last() -> None:
+    sizes: list[int] = []
+
+    def recognise(pieces: Sequence[Piece]) -> None:
+        sizes.append(len(pieces))
+        for piece in pieces:
+            piece.recording.segments[piece.number] = segment("")
+
+    list(in_batches(reading([[10] * 7, [10], [10] * 10], "en"), recognise, 4, False))
+    assert sizes == [4, 4, 4, 4, 2]
+
+
+def test_memory_holds_a_few_batches() -> None:
+    read, most = 0, 0
+
+    def endless() -> Iterator[Piece | Recording]:
+        nonlocal read
+        for piece in reading([[10] * 500], "en"):
+            read += 1
+            yield piece
+
+    recognised = 0
+
+    def recognise(pieces: Sequence[Piece]) -> None:
+        nonlocal recognised, most
+        time.sleep(0.002)
+        most = max(most, read - recognised)
+        recognised += len(pieces)
+        for piece in pieces:
+            piece.recording.segments[piece.number] = segment("")
+
+    assert len(list(in_batches(endless(), recognise, 4, False))) == 501
+    assert most <= 8 * 4 + 2
+
+
+def test_what_is_read_slowly_is_not_waited_for() -> None:
+    recording = Recording(0, "en")
+
+    def slow() -> Iterator[int]:
+        yield 1
+        time.sleep(0.3)
+        yield 2
+
+    assert list(read_ahead(slow(), 4, 0.05)) == [1, None, 2]
+    assert recording.finished is False
+
+
+def test_errors_of_the_reading_thread_are_raised() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise ZeroDivisionError
+
+    found = read_ahead(broken(), 4, 5)
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+def test_a_reader_that_is_left_ends() -> None:
+    read: list[int] = []
+
+    def counting() -> Iterator[int]:
+        for number in range(10_000):
+            read.append(number)
+            yield number
+
+    found = read_ahead(counting(), 4, 5)
+    next(found)
+    found.close()
+    assert len(read) < 20

@@ -1,0 +1,147 @@
+"""A recording, read piece by piece, to windows of speech that end in pauses."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import numpy as np
+
+from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.voice import MOMENT, speech_probabilities
+from whisfusion_jax.audio.windows import Span, Window
+
+_SPEECH, _SILENCE = 0.5, 0.35
+"""Probabilities at which speech begins, and below which it ends."""
+_PAUSE = SAMPLE_RATE // 5
+"""Samples of silence; what is shorter belongs to the speech around it."""
+_REST = 5 * SAMPLE_RATE
+"""Silence behind which another window begins, so that windows are where their text is."""
+_EDGE = int(0.3 * SAMPLE_RATE)
+"""What is kept of the silence on either side of speech."""
+_SEARCH = 5 * SAMPLE_RATE
+"""How far back from a full window's end the quietest moment is sought."""
+_QUIET = SAMPLE_RATE // 10
+"""Length of the moment whose loudness is compared."""
+
+Cut = tuple[Window, np.ndarray]
+"""A window and its samples."""
+
+
+def cut_windows(
+    pieces: Iterable[np.ndarray], seconds: float, whole: float | None = None
+) -> Iterator[Cut]:
+    """Speech in windows that end in pauses; what is silent for long is in none.
+
+    Windows come as soon as they are whole, and no more of the recording is kept than two hold.
+
+    Args:
+        pieces: of the recording, each [samples] float32 at 16 kHz.
+        seconds: the longest that a window may be, more than 5.
+        whole: a recording that is no longer is one window, whatever is in it; None is `seconds`.
+    """
+    pieces = iter(pieces)
+    begun: list[np.ndarray] = []
+    there = 0
+    for piece in pieces:
+        begun.append(piece)
+        there += len(piece)
+        if there > (seconds if whole is None else whole) * SAMPLE_RATE:
+            break
+    else:
+        if there:
+            yield Window(((0, there),)), np.concatenate(begun)
+        return
+    longest = int(seconds * SAMPLE_RATE)
+    spans: list[Span] = []
+    parts: list[np.ndarray] = []
+    for begin, end, samples in speech_spans(chain(begun, pieces), longest):
+        length = sum(map(len, parts))
+        if spans and (length + end - begin > longest or begin - spans[-1][1] > _REST):
+            yield Window(tuple(spans)), np.concatenate(parts)
+            spans, parts = [], []
+        spans.append((begin, end))
+        parts.append(samples)
+    if spans:
+        yield Window(tuple(spans)), np.concatenate(parts)
+
+
+def speech_spans(
+    pieces: Iterable[np.ndarray], longest: int
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Where somebody speaks, with a little of the silence around it; none overlap.
+
+    Args:
+        longest: samples; speech without a pause that is longer is cut at quiet moments.
+
+    Yields:
+        the first sample, the one behind the last, and the samples.
+    """
+    kept = _Kept()
+    begin: int | None = None
+    """Of the speech that may go on yet."""
+    spoken, speaks, at = 0, False, 0
+    """Where it ends so far; whether somebody speaks; the next moment's first sample."""
+
+    def finished(end: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        assert begin is not None
+        first = begin
+        for cut in (*kept.quiet_moments(begin, end, longest), end):
+            yield first, cut, kept.take(first, cut)
+            first = cut
+
+    for samples, probabilities in speech_probabilities(pieces):
+        kept.add(samples)
+        for probability in probabilities.tolist():
+            speaks = probability >= (_SILENCE if speaks else _SPEECH)
+            if speaks:
+                if begin is None:
+                    begin = max(at - _EDGE, spoken and (spoken + at) // 2)
+                elif at - spoken >= _PAUSE:
+                    # A silence too short for two edges is shared.
+                    middle = (spoken + at) // 2
+                    yield from finished(min(spoken + _EDGE, middle))
+                    begin = max(at - _EDGE, middle)
+                spoken = min(at + MOMENT, kept.end)
+                for cut in kept.quiet_moments(begin, spoken, longest):
+                    yield begin, cut, kept.take(begin, cut)
+                    begin = cut
+            elif begin is not None and at - spoken >= 2 * _EDGE:
+                yield from finished(spoken + _EDGE)
+                begin = None
+            at += MOMENT
+        kept.forget(at - 2 * _EDGE if begin is None else begin)
+    if begin is not None:
+        yield from finished(min(spoken + _EDGE, kept.end))
+
+
+class _Kept:
+    """The last samples of a recording, by their numbers in it."""
+
+    def __init__(self) -> None:
+        self._begin = 0
+        self._samples = np.zeros(0, np.float32)
+
+    @property
+    def end(self) -> int:
+        return self._begin + len(self._samples)
+
+    def add(self, samples: np.ndarray) -> None:
+        self._samples = np.concatenate([self._samples, samples])
+
+    def forget(self, before: int) -> None:
+        if before > self._begin:
+            self._samples = self._samples[before - self._begin :]
+            self._begin = before
+
+    def take(self, begin: int, end: int) -> np.ndarray:
+        return self._samples[begin - self._begin : end - self._begin].copy()
+
+    def quiet_moments(self, begin: int, end: int, longest: int) -> Iterator[int]:
+        """Where to cut what is longer: middles of the quietest moments before each full length."""
+        while end - begin > longest:
+            begin = self._quietest(begin + longest)
+            yield begin
+
+    def _quietest(self, end: int) -> int:
+        search = self.take(end - _SEARCH, end).astype(np.float64)
+        energy = np.square(search).reshape(-1, _QUIET).sum(axis=1)
+        return end - _SEARCH + int(energy.argmin()) * _QUIET + _QUIET // 2

@@ -1,0 +1,198 @@
+"""Windows of many recordings into batches of like length, and their texts back in order."""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from whisfusion_jax.audio.windows import Window
+from whisfusion_jax.errors import AudioError
+from whisfusion_jax.transcription.transcript import Segment
+
+_PATIENCE_SECONDS = 1.0
+"""How long a batch waits to become full while nothing can be read."""
+
+
+@dataclass(eq=False)
+class Recording:
+    """A recording under way."""
+
+    number: int
+    """Among all, from 0."""
+    language: str | None
+    warning: str | None = None
+    error: AudioError | None = None
+    samples: int = 0
+    """Read so far."""
+    compute_seconds: float = 0.0
+    windows: int = 0
+    """Cut so far."""
+    segments: dict[int, Segment] = field(default_factory=dict)
+    """By their windows' numbers."""
+    whole: bool = False
+    """All of it is read and cut, or can't be."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all its windows have been recognised."""
+        return self.whole and len(self.segments) == self.windows
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A window of a recording, read."""
+
+    recording: Recording
+    number: int
+    """In its recording, from 0."""
+    window: Window
+    samples: np.ndarray
+    bucket: int
+    """Seconds that it is padded to."""
+
+
+Recognise = Callable[[Sequence[Piece]], None]
+"""Fills in the segments of pieces of one bucket."""
+
+
+def in_batches(
+    read: Iterable[Piece | Recording],
+    recognise: Recognise,
+    size: int,
+    hears_language: bool,
+) -> Iterator[tuple[Recording, Segment | None]]:
+    """Recognise what is read, in batches.
+
+    A full batch goes first; else, once a few batches' worth of windows wait or no more can be read
+    for the moment, the bucket of the one that waited longest.
+
+    Args:
+        read: each recording's pieces in order, then itself; it is read in a thread, no more than a
+            few batches ahead.
+        size: the most pieces that are recognised at once.
+        hears_language: a recording's first window is to name its language for the others.
+
+    Yields:
+        segments of the first recording in order, each as soon as it is there, then None, and so on.
+    """
+    waiting: dict[int, deque[Piece]] = {}
+    order: deque[Recording] = deque()
+    held: dict[Recording, list[Piece]] = {}
+    given = 0
+
+    def add(piece: Piece) -> None:
+        if piece.number == 0:
+            order.append(piece.recording)
+            if hears_language and piece.recording.language is None:
+                held[piece.recording] = []
+        elif piece.recording in held:
+            held[piece.recording].append(piece)
+            return
+        waiting.setdefault(piece.bucket, deque()).append(piece)
+
+    def work(least: int) -> None:
+        """Recognise batches as long as more than so many pieces wait, or a bucket is full."""
+        while waiting:
+            full = [b for b, pieces in waiting.items() if len(pieces) >= size]
+            if not full and sum(map(len, waiting.values())) <= least:
+                return
+            bucket = min(full or waiting, key=lambda bucket: _place(waiting[bucket][0]))
+            pieces = waiting[bucket]
+            batch = [pieces.popleft() for _ in range(min(size, len(pieces)))]
+            if not pieces:
+                del waiting[bucket]
+            recognise(batch)
+            for piece in batch:
+                for other in held.pop(piece.recording, ()):
+                    add(other)
+
+    def ready() -> Iterator[tuple[Recording, Segment | None]]:
+        nonlocal given
+        while order:
+            first = order[0]
+            while given in first.segments:
+                yield first, first.segments[given]
+                given += 1
+            if not first.finished:
+                return
+            yield order.popleft(), None
+            given = 0
+
+    for item in read_ahead(read, 4 * size, _PATIENCE_SECONDS):
+        if item is None:
+            work(least=0)
+        elif isinstance(item, Piece):
+            add(item)
+            work(least=3 * size)
+        elif not item.windows:
+            order.append(item)
+        yield from ready()
+    work(least=0)
+    yield from ready()
+
+
+def _place(piece: Piece) -> tuple[int, int]:
+    return piece.recording.number, piece.number
+
+
+@dataclass(frozen=True)
+class _End:
+    """Behind the last item."""
+
+    error: Exception | None
+
+
+Item = TypeVar("Item")
+
+
+def read_ahead(
+    items: Iterable[Item], most: int, patience: float
+) -> Generator[Item | None, None, None]:
+    """Items that a thread reads, at most so many ahead.
+
+    Yields:
+        None where there is no next one after so many seconds, once until there is.
+    """
+    ready: queue.Queue[Item | _End] = queue.Queue(most)
+    left = threading.Event()
+
+    def put(item: Item | _End) -> None:
+        while not left.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def read() -> None:
+        error: Exception | None = None
+        try:
+            for item in items:
+                put(item)
+                if left.is_set():
+                    return
+        except Exception as raised:  # whatever it is, it is raised again where it is waited for
+            error = raised
+        put(_End(error))
+
+    thread = threading.Thread(target=read, name="reading", daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                item = ready.get(timeout=patience)
+            except queue.Empty:
+                yield None
+                item = ready.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        left.set()
+        thread.join()
