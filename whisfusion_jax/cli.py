@@ -69,7 +69,7 @@ class DecodingOptions:
     """Texts that ar keeps at each step; 1 takes the likeliest token."""
     stretch: int | None = None
     """Positions that a pass of diffusion or exact reads; without it as many as were fastest."""
-    batch_size: int = 8
+    batch_size: int = 16
     """The most windows that a device recognises at once."""
     tensor: int = 1
     """Devices that share the arithmetic of each window; windows are shared in any case."""
@@ -78,6 +78,8 @@ class DecodingOptions:
     window: float | None = None
     """Seconds of the longest window that a recording is cut into, in pauses; without it 9.5 for
     diffusion, and for ar and exact 19.5 if the recording is longer than 30."""
+    initial_prompt: str | None = None
+    """Text that each window is written as if it followed: names, spelling, style."""
     word_times: bool = False
     """Say in JSON when each word begins and ends; subtitles have it in any case."""
     strict: bool = False
@@ -108,6 +110,7 @@ class DecodingOptions:
             stretch=self.stretch,
             batch_size=self.batch_size,
             window=self.window,
+            initial_prompt=self.initial_prompt,
             word_times=self.word_times or word_times,
             strict=self.strict,
             mesh=make_mesh(MeshConfig(tensor=self.tensor), jax.local_devices()),

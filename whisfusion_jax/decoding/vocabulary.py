@@ -21,6 +21,8 @@ class Vocabulary:
     """The token whose probability is asked before the text; None asks nothing."""
     languages: tuple[int, ...] = ()
     """Of the language tokens; none for English-only models."""
+    before: int = 0
+    """Tokens of an earlier text that prompts have in front of the start token."""
 
     def allowed(self, logits: jax.Array, first: bool | jax.Array) -> jax.Array:
         """Logits with the suppressed tokens at minus infinity.
@@ -57,7 +59,13 @@ class Vocabulary:
             return prompt
         languages = jnp.array(self.languages, jnp.int32)
         heard = languages[logits[:, languages].argmax(-1)]
-        return prompt.at[:, 1].set(jnp.where(prompt[:, 1] < 0, heard, prompt[:, 1]))
+        named = self.language_of(prompt)
+        return prompt.at[:, self.before + 1].set(jnp.where(named < 0, heard, named))
+
+    def language_of(self, prompt: jax.Array) -> jax.Array:
+        """[batch, p] to [batch] int32: the language token; -1 where prompts name none."""
+        named = prompt.shape[1] - self.before > 2
+        return prompt[:, self.before + 1] if named else jnp.full(len(prompt), -1, jnp.int32)
 
 
 def likeliest(logits: jax.Array) -> tuple[jax.Array, jax.Array]:

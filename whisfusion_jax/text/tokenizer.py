@@ -78,6 +78,10 @@ class WhisperTokenizer:
             without_timestamps,
         ]
 
+    def earlier(self, text: str, most: int) -> list[int]:
+        """What stands in front of a prompt: an earlier text, at most so many of its last tokens."""
+        return [self.special("<|startofprev|>"), *self.encode(" " + text.strip())[-most:]]
+
     def encode(self, text: str) -> list[int]:
         """Text to token ids, without special tokens."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids

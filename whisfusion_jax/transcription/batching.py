@@ -4,59 +4,18 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-
-from whisfusion_jax.audio.windows import Window
-from whisfusion_jax.errors import AudioError
+from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.transcript import Segment
 
 _PATIENCE_SECONDS = 1.0
 """How long a batch waits to become full while nothing can be read."""
 
 
-@dataclass(eq=False)
-class Recording:
-    """A recording under way."""
-
-    number: int
-    """Among all, from 0."""
-    language: str | None
-    warning: str | None = None
-    error: AudioError | None = None
-    samples: int = 0
-    """Read so far."""
-    compute_seconds: float = 0.0
-    windows: int = 0
-    """Cut so far."""
-    segments: dict[int, Segment] = field(default_factory=dict)
-    """By their windows' numbers."""
-    whole: bool = False
-    """All of it is read and cut, or can't be."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether all its windows have been recognised."""
-        return self.whole and len(self.segments) == self.windows
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """A window of a recording, read."""
-
-    recording: Recording
-    number: int
-    """In its recording, from 0."""
-    window: Window
-    samples: np.ndarray
-    bucket: int
-    """Seconds that it is padded to."""
-
-
-Recognise = Callable[[Sequence[Piece]], None]
-"""Fills in the segments of pieces of one bucket."""
+Recognise = Callable[[Sequence[Piece]], Iterable[Piece]]
+"""Fills in the segments of pieces of one bucket; gives what is to be written again instead."""
 
 
 def in_batches(
@@ -105,7 +64,8 @@ def in_batches(
             batch = [pieces.popleft() for _ in range(min(size, len(pieces)))]
             if not pieces:
                 del waiting[bucket]
-            recognise(batch)
+            for piece in recognise(batch):
+                waiting.setdefault(piece.bucket, deque()).append(piece)
             for piece in batch:
                 for other in held.pop(piece.recording, ()):
                     add(other)
@@ -115,7 +75,8 @@ def in_batches(
         while order:
             first = order[0]
             while given in first.segments:
-                yield first, first.segments[given]
+                for segment in first.segments[given]:
+                    yield first, segment
                 given += 1
             if not first.finished:
                 return

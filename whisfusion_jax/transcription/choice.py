@@ -59,6 +59,8 @@ class Wishes:
     temperature: float = 0.0
     stretch: int | None = None
     sure: float | None = None
+    before: int = 0
+    """Tokens of an earlier text in front of the prompt."""
 
 
 def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mesh: Mesh) -> Choice:
@@ -73,7 +75,9 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     """
     config, tokenizer = bundle.config, bundle.tokenizer
     languages = tuple(sorted(tokenizer.languages.values())) if config.model.multilingual else ()
-    vocabulary = Vocabulary(config.rules, tokenizer.end, tokenizer.no_speech, languages)
+    vocabulary = Vocabulary(
+        config.rules, tokenizer.end, tokenizer.no_speech, languages, wishes.before
+    )
     on_cpu = jax.default_backend() == "cpu" and mesh.size == 1
 
     if wishes.decoder == "ar":
@@ -94,7 +98,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         if on_cpu:
             denoiser.read_in_tiles()
         never = (*shortlist.those_of(config.rules.suppress), *shortlist.special)
-        own = Vocabulary(TokenRules(never), shortlist.end)
+        own = Vocabulary(TokenRules(never), shortlist.end, before=wishes.before)
         settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
         return Choice(Denoisers(denoiser, drafter, sure), Diffusion(settings, stretch), shortlist)
     if not trained and drafter is None:

@@ -56,11 +56,6 @@ class Autoregressive:
     beams: int = 1
     max_tokens: int = 224
 
-    @property
-    def end(self) -> int:
-        """The token behind a text."""
-        return self.vocabulary.end
-
     def reader(self, model: Decoder) -> Decoder:
         """What reads a text as Whisper does."""
         return model
@@ -128,9 +123,9 @@ class Exact:
     max_tokens: int = 224
 
     @property
-    def end(self) -> int:
+    def vocabulary(self) -> Vocabulary:
         """As Autoregressive's, like `reader`."""
-        return self.settings.vocabulary.end
+        return self.settings.vocabulary
 
     def reader(self, model: tuple[Decoder, Denoisers]) -> Decoder:
         return model[0]
@@ -168,9 +163,9 @@ class Diffusion:
     """Positions that are read at once by rules that write nearly from left to right."""
 
     @property
-    def end(self) -> int:
+    def vocabulary(self) -> Vocabulary:
         """As Autoregressive's, like `reader`."""
-        return self.settings.vocabulary.end
+        return self.settings.vocabulary
 
     def reader(self, model: Denoisers) -> Denoiser:
         return model.denoiser
@@ -200,7 +195,8 @@ class Diffusion:
             return _by_stretches(model, audio, prompt, draws, seconds, how)
         given = jnp.full((batch, length), FREE)
         found = denoise(model.denoiser, audio, prompt, given, draws, self.settings)
-        return _texts(found, Start((), prompt, jnp.full(batch, jnp.nan)))
+        language = self.vocabulary.language_of(prompt)
+        return _texts(found, Start((), prompt, language, jnp.full(batch, jnp.nan)))
 
 
 def _by_stretches(
@@ -239,7 +235,7 @@ def timed(
     frames: jax.Array,
     heads: Heads,
     seconds: int,
-    end: int,
+    vocabulary: Vocabulary,
 ) -> Texts:
     """Texts with the frames in which their tokens begin.
 
@@ -247,12 +243,13 @@ def timed(
         prompt: [batch, p] int32, its language perhaps not named.
         frames: [batch] int32: of the audio, without padding.
         seconds: of audio, at most: texts longer than any that is spoken in them end at its end.
-        end: the token behind a text.
+        vocabulary: of the texts and the prompt.
     """
     batch, candidates, n = texts.tokens.shape
     read = min(n, canvas_for(seconds))
-    if prompt.shape[1] > 2:
-        prompt = prompt.at[:, 1].set(texts.language)
+    end = vocabulary.end
+    if prompt.shape[1] - vocabulary.before > 2:
+        prompt = prompt.at[:, vocabulary.before + 1].set(texts.language)
     audio = AudioStates(jnp.repeat(audio.states, candidates, axis=0), audio.bias)
     prompt, frames = jnp.repeat(prompt, candidates, axis=0), jnp.repeat(frames, candidates)
     tokens = texts.tokens[..., :read].reshape(-1, read)

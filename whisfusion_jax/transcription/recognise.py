@@ -103,8 +103,10 @@ def recognise(
     texts = settings.decode(decoder, audio, windows.prompt, draws, seconds)
     if not settings.heads:
         return texts
-    reader, end = settings.decode.reader(decoder), settings.decode.end
-    return timed(texts, reader, audio, windows.prompt, windows.frames, settings.heads, seconds, end)
+    reader, vocabulary = settings.decode.reader(decoder), settings.decode.vocabulary
+    return timed(
+        texts, reader, audio, windows.prompt, windows.frames, settings.heads, seconds, vocabulary
+    )
 
 
 class Recogniser:

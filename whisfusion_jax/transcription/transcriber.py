@@ -31,9 +31,18 @@ from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.parallel.mesh import one_device, row_shards
 from whisfusion_jax.text.tokenizer import Task
 from whisfusion_jax.transcription.alignment import Heads
-from whisfusion_jax.transcription.batching import Piece, Recording, in_batches
+from whisfusion_jax.transcription.batching import in_batches
 from whisfusion_jax.transcription.choice import Wishes, choose
 from whisfusion_jax.transcription.decoders import DecoderName, Texts
+from whisfusion_jax.transcription.doubts import (
+    better_of,
+    doubt_of,
+    in_parts,
+    nobody_speaks,
+    repeats,
+    said_once,
+)
+from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
 from whisfusion_jax.transcription.transcript import Segment, Transcript
 from whisfusion_jax.transcription.winner import Winner, pick_winner
@@ -43,6 +52,9 @@ SHORT_WINDOW = 10 - SPARE_SECONDS
 """Fills the bucket of 10 s, with its spare."""
 LONG_WINDOW = 20 - SPARE_SECONDS
 """Where Whisper's decoder loses the fewest words (docs/long_recordings.md)."""
+
+_EARLIER_TOKENS = 200
+"""Of an initial prompt: the decoder's positions must hold these and the longest text."""
 
 Source = str | Path | IOBase | ArrayLike | tuple[ArrayLike, int]
 """A file's path, an open binary file, or samples (`audio/arrays.py`), perhaps with their rate."""
@@ -70,10 +82,11 @@ class Transcriber:
         temperature: float = 0.0,
         winner: Winner = "mbr",
         seed: int = 0,
-        batch_size: int = 8,
+        batch_size: int = 16,
         window: float | None = None,
         stretch: int | None = None,
         buckets: Sequence[int] = BUCKETS,
+        initial_prompt: str | None = None,
         word_times: bool = False,
         strict: bool = False,
         dtype: DTypeLike | None = None,
@@ -106,6 +119,8 @@ class Transcriber:
                 fastest, for `exact` on a CPU in batches one.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
+            initial_prompt: text that each window is written as if it followed: names, spelling,
+                style. Its last 200 tokens count.
             word_times: say of each word when it begins and ends; costs one pass over the text.
             strict: refuse damaged recordings; otherwise what is in them is transcribed, and the
                 transcript's `warning` says what is missing.
@@ -154,7 +169,16 @@ class Transcriber:
         short = name == "diffusion" and memory is not None
         self._window = window or (SHORT_WINDOW if short else LONG_WINDOW)
         self._whole = self._window if window or short else WINDOW_SECONDS
-        wishes = Wishes(name, beams, rule, candidates, temperature, stretch)
+        self._earlier: list[int] = []
+        if initial_prompt and initial_prompt.strip():
+            if bundle.config.denoiser and not bundle.config.denoiser.warm:
+                raise WhisfusionError(
+                    "initial_prompt: this denoiser has learned none"
+                )
+            self._earlier = tokenizer.earlier(initial_prompt, _EARLIER_TOKENS)
+        wishes = Wishes(
+            name, beams, rule, candidates, temperature, stretch, before=len(self._earlier)
+        )
         chosen = choose(bundle, drafts or bundle, wishes, dtype, mesh)
         self._shortlist = chosen.shortlist
         heads = _alignment_heads(bundle) if word_times else ()
@@ -294,7 +318,8 @@ class Transcriber:
             yield piece
         recording.warning = "; ".join(lost) or None
 
-    def _recognise(self, pieces: Sequence[Piece]) -> None:
+    def _recognise(self, pieces: Sequence[Piece]) -> Iterator[Piece]:
+        """Write pieces of one bucket; those that can't be right are to be written again."""
         prompts = [self._prompt(piece.recording.language) for piece in pieces]
         # A window's number is its place, so that a recording's text is its own.
         numbers = [(self._seed, piece.window.start) for piece in pieces]
@@ -304,7 +329,22 @@ class Transcriber:
             recording = piece.recording
             recording.language = self._language_of(int(texts.language[row]))
             recording.compute_seconds += seconds / len(pieces)
-            recording.segments[piece.number] = self._segment(piece, texts, row)
+            segment = first = self._segment(piece, texts, row)
+            if nobody_speaks(first, piece):
+                segment = self._segment(piece, texts, row, most=0)
+            elif repeats(first):
+                segment = self._segment(piece, texts, row, most=said_once(first.tokens))
+            if again := piece.again:
+                again.parts[piece.number] = segment
+                again.repeats |= repeats(first)
+                if len(again.parts) == again.count:
+                    recording.segments[again.number] = better_of(again)
+                continue
+            doubt = doubt_of(first, piece)
+            if doubt and segment.text and (parts := in_parts(piece, segment, doubt)):
+                yield from parts
+            else:
+                recording.segments[piece.number] = (segment,)
 
     def _prompt(self, language: str | None) -> list[int]:
         if not self._codes:
@@ -316,15 +356,21 @@ class Transcriber:
         else:
             prompt = self._tokenizer.prompt(next(iter(self._codes.values())), self._task)
             prompt[1] = -1
-        return self._shortlist.from_whisper(prompt) if self._shortlist else prompt
+        if not self._shortlist:
+            return [*self._earlier, *prompt]
+        return self._shortlist.from_whisper([*self._earlier, *prompt])
 
     def _language_of(self, token: int) -> str | None:
         if token < 0:
             return None
         return self._codes[self._shortlist.to_whisper([token])[0] if self._shortlist else token]
 
-    def _segment(self, piece: Piece, texts: Texts, row: int) -> Segment:
-        """The winning candidate's."""
+    def _segment(self, piece: Piece, texts: Texts, row: int, most: int | None = None) -> Segment:
+        """The winning candidate's.
+
+        Args:
+            most: tokens, of a text that is cut there.
+        """
         end = self._shortlist.end if self._shortlist else self._tokenizer.end
         written = [each.tolist() for each in texts.tokens[row]]
         lengths = [each.index(end) if end in each else len(each) for each in written]
@@ -335,7 +381,8 @@ class Transcriber:
         sure = [each[:length] for each, length in zip(texts.confidence[row], lengths, strict=True)]
         best = pick_winner(spoken, sure, self._winner, piece.recording.language)
         length, confidence = lengths[best], texts.confidence[row, best]
-        fixed_at = texts.fixed_at[row, best, :length].tolist()
+        own = tokens[best][:most]
+        fixed_at = texts.fixed_at[row, best, : len(own)].tolist()
         no_speech = float(texts.no_speech[row])
         when = None
         if texts.begins is not None:
@@ -344,11 +391,11 @@ class Transcriber:
         return Segment(
             start=piece.window.start / SAMPLE_RATE,
             end=piece.window.end / SAMPLE_RATE,
-            text=spoken[best],
-            tokens=tuple(tokens[best]),
-            confidences=tuple(confidence[:length].tolist()),
+            text=self._tokenizer.decode(own).strip(),
+            tokens=tuple(own),
+            confidences=tuple(confidence[: len(own)].tolist()),
             fixed_at=tuple(fixed_at),
-            words=group_words(tokens[best], confidence.tolist(), fixed_at, self._tokenizer, when),
+            words=group_words(own, confidence.tolist(), fixed_at, self._tokenizer, when),
             steps=int(texts.steps[row, best]),
             avg_logprob=float(np.log(np.maximum(confidence[: length + 1], 1e-30)).mean()),
             no_speech_prob=no_speech if np.isfinite(no_speech) else None,
@@ -356,7 +403,9 @@ class Transcriber:
 
 
 def _transcript(recording: Recording) -> Transcript:
-    segments = tuple(recording.segments[number] for number in range(recording.windows))
+    segments = tuple(
+        segment for number in range(recording.windows) for segment in recording.segments[number]
+    )
     return Transcript(
         text=" ".join(segment.text for segment in segments if segment.text),
         language=recording.language,

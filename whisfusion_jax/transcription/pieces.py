@@ -1,0 +1,69 @@
+"""Recordings and their windows on the way to text."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from whisfusion_jax.audio.windows import Window
+from whisfusion_jax.errors import AudioError
+from whisfusion_jax.transcription.transcript import Segment
+
+Doubt = Literal["repeats", "short"]
+"""Why a text can't be all that is said (`transcription/doubts.py`)."""
+
+
+@dataclass(eq=False)
+class Recording:
+    """A recording under way."""
+
+    number: int
+    """Among all, from 0."""
+    language: str | None
+    warning: str | None = None
+    error: AudioError | None = None
+    samples: int = 0
+    """Read so far."""
+    compute_seconds: float = 0.0
+    windows: int = 0
+    """Cut so far."""
+    segments: dict[int, tuple[Segment, ...]] = field(default_factory=dict)
+    """By their windows' numbers."""
+    whole: bool = False
+    """All of it is read and cut, or can't be."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all its windows have been recognised."""
+        return self.whole and len(self.segments) == self.windows
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A window of a recording, read."""
+
+    recording: Recording
+    number: int
+    """In its recording, from 0, or in what is written again."""
+    window: Window
+    samples: np.ndarray
+    bucket: int
+    """Seconds that it is padded to."""
+    again: "Again | None" = None
+    """The window that it is a part of, which is written again."""
+
+
+@dataclass(eq=False)
+class Again:
+    """A window that is written a second time, in parts."""
+
+    number: int
+    """The window's, in its recording."""
+    first: Segment
+    """What was written first; what repeated itself there says it once."""
+    doubt: Doubt
+    count: int
+    parts: dict[int, Segment] = field(default_factory=dict)
+    """By their numbers."""
+    repeats: bool = False
+    """Whether a part goes astray, too."""
