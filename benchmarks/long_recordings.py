@@ -1,9 +1,14 @@
-"""Utterances joined with pauses: errors by window and decoder, and where words are.
+"""Utterances joined with pauses: errors by window and decoder, where words are, and silence.
 
 python -m benchmarks.long_recordings windows --manifest SET/manifest.jsonl
 python -m benchmarks.long_recordings times --manifest SET/manifest.jsonl
+python -m benchmarks.long_recordings boundaries --sentences en.txt
+python -m benchmarks.long_recordings silence
 """
 
+import json
+import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +19,19 @@ import jiwer
 import numpy as np
 import tyro
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from benchmarks.common import SAMPLES, load_clips
 from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.read import read_audio
+from whisfusion_jax.data.manifest import read_manifest
+from whisfusion_jax.data.sources import wordless
 from whisfusion_jax.text.normalise import normaliser_for
 from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
+from whisfusion_jax.transcription.words import Word
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,140 @@ def times(
     Console().print(table)
 
 
+def boundaries(
+    sentences: Path | None = None,
+    count: int = 100,
+    voices: tuple[str, ...] = ("cmu_us_slt_arctic_hts", "kal_diphone"),
+    bundle: str = "tiny.en",
+    decoders: tuple[DecoderName, ...] = ("ar", "diffusion"),
+) -> None:
+    """How far words' times are from those that a synthesizer tells (festival's).
+
+    Args:
+        sentences: A text file, a sentence a line; without it the samples' texts.
+        count: Sentences, each by one of the voices in turn.
+        voices: Festival's, as Debian has them (festvox-us-slt-hts, festvox-kallpc16k).
+    """
+    lines = (
+        sentences.read_text(encoding="utf-8").splitlines()
+        if sentences
+        else [utterance.text for utterance in read_manifest(SAMPLES)]
+    )
+    # A number is one word there and several here.
+    plain = [line for line in lines if line.isascii() and not any(map(str.isdigit, line))][:count]
+    spoken = [
+        _synthesized(line, voices[number % len(voices)])
+        for number, line in enumerate(track(plain, description="speaking", transient=True))
+    ]
+    table = Table(title=f"{bundle}, {len(plain)} made sentences, seconds that words are off")
+    for column in ("decoder", "words", "which", "median", "95 %", "most", "late, median"):
+        table.add_column(column, justify="right")
+    for decoder in decoders:
+        transcriber = Transcriber.from_bundle(
+            bundle, decoder=decoder, language="en", word_times=True
+        )
+        starts, ends = list[float](), list[float]()
+        for (_, marks), found in zip(
+            spoken, transcriber.transcribe_many([samples for samples, _ in spoken]), strict=True
+        ):
+            assert isinstance(found, Transcript)
+            for ours, theirs in _pairs(found, [word for word, _, _ in marks]):
+                assert ours.start is not None
+                assert ours.end is not None
+                _, begin, end = marks[theirs]
+                starts.append(ours.start - begin)
+                ends.append(ours.end - end)
+        for which, late in (("starts", starts), ("ends", ends)):
+            off = np.abs(late)
+            table.add_row(
+                decoder, str(len(late)), which, f"{np.median(off):.3f}",
+                f"{np.quantile(off, 0.95):.3f}", f"{off.max():.2f}", f"{np.median(late):+.3f}",
+            )  # fmt: skip
+    Console().print(table)
+
+
+def silence(
+    bundle: str = "tiny.en",
+    decoders: tuple[DecoderName, ...] = ("ar", "exact", "diffusion"),
+    count: int = 50,
+    seconds: float = 75,
+) -> None:
+    """Whether there is text where nobody speaks for long between two utterances.
+
+    Args:
+        count: Recordings, in turn with silence, white and pink noise, and tones like music.
+        seconds: Between the utterances.
+    """
+    kinds = ("silence", "white", "pink", "tones")
+    random = np.random.default_rng(0)
+    (_, first), (_, last) = load_clips(SAMPLES)[:2]
+    recordings, places = [], []
+    for number in range(count):
+        sound = wordless(kinds[number % len(kinds)], seconds, random)
+        recordings.append(np.concatenate([first, sound, last]))
+        places.append((len(first) / SAMPLE_RATE, len(first) / SAMPLE_RATE + seconds))
+    for decoder in decoders:
+        transcriber = Transcriber.from_bundle(bundle, decoder=decoder, language="en")
+        results = transcriber.transcribe_many(recordings)
+        quiet = 0
+        for (begin, end), found in zip(places, results, strict=True):
+            assert isinstance(found, Transcript)
+            # Speech keeps up to a second of what is around it.
+            inside = [s for s in found.segments if s.end > begin + 1 and s.start < end - 1]
+            quiet += not any(segment.text for segment in inside)
+        print(f"{decoder}: no text in {quiet} of {count} times {seconds:g} s without speech")
+
+
+def _synthesized(text: str, voice: str) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
+    """A sentence's samples, and its words with their first and last second."""
+    quoted = json.dumps(text)
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "say.scm"
+        script.write_text(
+            f"(voice_{voice})\n(set! u (SynthText {quoted}))\n"
+            f'(utt.save.wave u "{folder}/a.wav")\n(utt.save.words u "{folder}/words")\n'
+            f'(utt.save.segs u "{folder}/sounds")\n'
+        )
+        subprocess.run(["festival", "-b", str(script)], check=True, capture_output=True)
+        samples = read_audio(f"{folder}/a.wav")
+        words = _labels(Path(folder) / "words")
+        sounds = _labels(Path(folder) / "sounds")
+    pauses = {round(end, 3): begin for begin, end, name in sounds if name == "pau"}
+    begins = {round(begin, 3): end for begin, end, name in sounds if name == "pau"}
+    found = []
+    for begin, end, word in words:
+        # A pause belongs to no word.
+        first = begins.get(round(begin, 3), begin)
+        found.append((word, first, pauses.get(round(end, 3), end)))
+    return samples, found
+
+
+def _labels(path: Path) -> list[tuple[float, float, str]]:
+    """Festival's labels: where each begins and ends, and its name."""
+    rows = [line.split() for line in path.read_text().partition("#")[2].split("\n") if line.strip()]
+    ends = [float(row[0]) for row in rows]
+    return [(begin, end, row[2]) for begin, end, row in zip([0.0, *ends], ends, rows, strict=False)]
+
+
+def _pairs(found: Transcript, words: Sequence[str]) -> list[tuple[Word, int]]:
+    """Words that are right, with their numbers in what was said."""
+    clean = normaliser_for("en")
+    ours = [(each, word) for word in found.words for each in clean(word.text).split()]
+    theirs = [(each, number) for number, word in enumerate(words) for each in clean(word).split()]
+    if not ours:
+        return []
+    output = jiwer.process_words(
+        " ".join(each for each, _ in theirs), " ".join(each for each, _ in ours)
+    )
+    pairs = []
+    for chunk in output.alignments[0]:
+        if chunk.type == "equal":
+            for place in range(chunk.hyp_end_idx - chunk.hyp_start_idx):
+                right = ours[chunk.hyp_start_idx + place][1]
+                pairs.append((right, theirs[chunk.ref_start_idx + place][1]))
+    return pairs
+
+
 def _errors(expected: Sequence[str], found: Sequence[str]) -> list[str]:
     output = jiwer.process_words(list(expected), list(found))
     return [f"{100 * output.wer:.2f}", str(output.deletions), str(output.insertions)]
@@ -125,27 +269,17 @@ def _errors(expected: Sequence[str], found: Sequence[str]) -> list[str]:
 
 def _outside(joined: Joined, found: Transcript) -> list[float]:
     """Of each word that is right, the seconds by which it is outside of its utterance."""
-    clean = normaliser_for("en")
-    # A word may be several when written out, or none.
-    words = [(each, word) for word in found.words for each in clean(word.text).split()]
-    belongs = [number for number, text in enumerate(joined.texts) for _ in text.split()]
-    hypothesis = " ".join(each for each, _ in words)
-    output = jiwer.process_words(" ".join(joined.texts), hypothesis)
+    words = [(word, number) for number, text in enumerate(joined.texts) for word in text.split()]
     outside = []
-    for chunk in output.alignments[0]:
-        if chunk.type != "equal":
-            continue
-        for ours, theirs in zip(
-            range(chunk.hyp_start_idx, chunk.hyp_end_idx),
-            range(chunk.ref_start_idx, chunk.ref_end_idx),
-            strict=True,
-        ):
-            word, (begin, end) = words[ours][1], joined.places[belongs[theirs]]
-            assert word.start is not None
-            assert word.end is not None
-            outside.append(max(begin - word.start, word.end - end, 0.0))
+    for word, place in _pairs(found, [each for each, _ in words]):
+        begin, end = joined.places[words[place][1]]
+        assert word.start is not None
+        assert word.end is not None
+        outside.append(max(begin - word.start, word.end - end, 0.0))
     return outside
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"windows": windows, "times": times})
+    tyro.extras.subcommand_cli_from_dict(
+        {"windows": windows, "times": times, "boundaries": boundaries, "silence": silence}
+    )

@@ -221,6 +221,17 @@ def test_damaged_weights_are_named_in_one_line(
     assert line.startswith(f"error: {params}: {reason}")
 
 
+def test_watch_shows_each_step(run, clips: list[str], bundle: str) -> None:
+    code, out, _ = run("watch", clips[0], "--bundle", bundle)
+    _, text, _ = run("transcribe", clips[0], "--bundle", bundle)
+    assert code == 0
+    assert len(out.splitlines()) > 1
+    assert out.splitlines()[-1].strip() == text.strip()
+    code, _, said = run("watch", "nosuch.wav", "--bundle", bundle)
+    assert code == 2
+    assert "nosuch.wav: no such file" in said
+
+
 def test_text_goes_where_standard_output_goes_beside_a_bar(
     clips: list[str], bundle: str, tmp_path: Path
 ) -> None:

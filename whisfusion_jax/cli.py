@@ -1,4 +1,4 @@
-"""The `whisfusion` command: transcribe, archive, get, memory."""
+"""The `whisfusion` command: transcribe, watch, archive, warmup, get, memory."""
 
 import os
 import sys
@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 import jax
 import tyro
+from rich.console import Console
+from rich.live import Live
 
 from whisfusion_jax import hub
 from whisfusion_jax.audio.files import find_files, open_source
@@ -28,6 +30,7 @@ from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.subtitles import SubtitleOptions
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Segment, Transcript
+from whisfusion_jax.transcription.watching import steps
 from whisfusion_jax.transcription.winner import Winner
 from whisfusion_jax.transcription.writing import TIMED, Writer, formats_of, output_stems
 from whisfusion_jax.wheels import cache_directory
@@ -199,6 +202,47 @@ def _report(file: str, transcript: Transcript) -> None:
     )
 
 
+def watch(
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+    /,
+    decoding: Decoding,
+    delay: float = 0.15,
+) -> int:
+    """Show how a recording's text comes about, step by step, in the colours of its confidence.
+
+    What is underlined was written in this step, and dots are masked yet.
+
+    Args:
+        file: A recording, or - for standard input.
+        delay: Seconds between steps.
+    """
+    keep_compiled_programs()
+    transcriber = decoding.transcriber()
+    console = Console(highlight=False)
+    for segment in transcriber.segments(open_source(file, None)):
+        with Live(console=console, auto_refresh=False) as live:
+            for step in steps(segment, transcriber.bundle.tokenizer):
+                if console.is_terminal:
+                    live.update(step, refresh=True)
+                    time.sleep(delay)
+                else:
+                    print(step.plain, flush=True)
+    return 0
+
+
+def warmup(decoding: Decoding, /) -> int:
+    """Compile all programs that a bundle and its decoder need, so that no later run waits for them.
+
+    They stay in the cache directory.
+    """
+    keep_compiled_programs()
+    transcriber = decoding.transcriber()
+    with progress_bar() as progress:
+        transcriber.warm_up(lambda each: progress.track(each, description="compiling"))
+    _say(f"compiling took {transcriber.recogniser.compile_seconds:.1f} s")
+    return 0
+
+
 def archive(
     manifest: Annotated[Path, tyro.conf.Positional],
     output: Path,
@@ -322,7 +366,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `whisfusion` command."""
     run(
         lambda: tyro.extras.subcommand_cli_from_dict(
-            {"transcribe": transcribe, "archive": archive, "get": get, "memory": memory},
+            {
+                "transcribe": transcribe,
+                "watch": watch,
+                "archive": archive,
+                "warmup": warmup,
+                "get": get,
+                "memory": memory,
+            },
             prog="whisfusion",
             description="Speech to text with Whisper's encoder, in JAX.",
             args=arguments,

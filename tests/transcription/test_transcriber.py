@@ -15,9 +15,11 @@ from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MemoryConfig
 from whisfusion_jax.conversion.memory import add_memory
+from whisfusion_jax.data.sources import wordless
 from whisfusion_jax.decoding.unmasking import RandomRemask, Threshold
 from whisfusion_jax.errors import AudioError, BundleError, WhisfusionError
 from whisfusion_jax.text.normalise import normaliser_for
+from whisfusion_jax.transcription.decoders import DecoderName
 
 CLIPS = [speechlike(seconds, seed) for seed, seconds in enumerate((2, 12, 1.2, 3, 5.4, 0.3))]
 
@@ -104,6 +106,19 @@ def test_segments_come_before_the_transcript(transcriber: Transcriber) -> None:
     assert kinds == ["Segment", "Transcript", "AudioError", *segments, "Transcript"]
     with pytest.raises(AudioError, match="no such file"):
         list(transcriber.segments("nosuch.wav"))
+
+
+@either
+def test_after_a_warm_up_nothing_compiles(name: str, request: pytest.FixtureRequest) -> None:
+    own = request.getfixturevalue(name)
+    transcriber = Transcriber(
+        own.bundle, batch_size=2, buckets=(10, 30), language="en", word_times=True
+    )
+    transcriber.warm_up()
+    before = transcriber.recogniser.compile_seconds
+    assert before > 0
+    list(transcriber.transcribe_many(CLIPS))
+    assert transcriber.recogniser.compile_seconds == before
 
 
 def test_files_bytes_and_arrays_are_alike(transcriber: Transcriber, tmp_path: Path) -> None:
@@ -272,6 +287,16 @@ def test_where_nobody_speaks_there_is_no_text(shipped: Transcriber, seconds: flo
     assert result.segments[0].words == ()
 
 
+@pytest.mark.parametrize("kind", ["silence", "white", "pink", "tones"])
+def test_whisper_too_writes_nothing_where_nobody_speaks(tiny_en: Bundle, kind: str) -> None:
+    sound = wordless(kind, 4, np.random.default_rng(3))
+    (segment,) = Transcriber(tiny_en, decoder="ar").transcribe(sound).segments
+    assert segment.text == ""
+    assert segment.tokens == segment.words == ()
+    assert segment.no_speech_prob is not None
+    assert segment.no_speech_prob > 0.6
+
+
 def test_diffusion_takes_short_windows(by_diffusion: Transcriber, denoising: Bundle) -> None:
     clip = spoken(23)
     lengths = [s.end - s.start for s in by_diffusion.transcribe(clip).segments]
@@ -306,3 +331,17 @@ def test_buckets_that_a_memory_does_not_fit_are_left_out(tmp_path: Path) -> None
     transcriber = Transcriber(bundle, on_compile=compiled.append)
     transcriber.transcribe(speechlike(12))
     assert compiled == ["compiling for windows of 20 s, 1 at once"]
+
+
+@pytest.mark.parametrize("decoder", ["ar", "exact", "diffusion"])
+def test_an_initial_prompt_gives_the_style(decoder: DecoderName) -> None:
+    file = SAMPLES / "LJ001-0018.flac"
+    prompt = "the first bokes were prynted in blacke letter"
+    settings = {"decoder": decoder, "word_times": True, "initial_prompt": prompt}
+    found = Transcriber.from_bundle("tiny.en", **settings).transcribe(file)
+    # No comma, as in the prompt.
+    assert found.text.startswith("The first books were printed in")
+    assert "letter i.e." in found.text
+    assert found.words[0].start is not None
+    assert found.words[0].start < 0.5
+    assert 6 < found.words[-1].end < 7.6

@@ -16,6 +16,9 @@ from whisfusion_jax.transcription.warping import first_frames, smoothed
 Heads = tuple[tuple[int, int], ...]
 """(layer, head) pairs."""
 
+_LATE = 5
+"""Frames by which heads look too late, by what a synthesizer tells (docs/long_recordings.md)."""
+
 
 def beginnings(
     reader: Decoder | Denoiser,
@@ -51,6 +54,7 @@ def beginnings(
     deviation = looks.std(axis=2, where=said, keepdims=True)
     looks = smoothed((looks - mean) / jnp.maximum(deviation, 1e-6))
     begins = jax.vmap(first_frames)(looks.mean(axis=1), lengths, frames)
+    begins = jnp.maximum(begins - _LATE, 0)
     return jnp.where(said[:, 0, :, 0], begins, frames[:, None])
 
 

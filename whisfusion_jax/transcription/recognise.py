@@ -156,6 +156,27 @@ class Recogniser:
             NumPy results with a row a window, and the seconds that it took.
         """
         parts = self._parts(len(windows))
+        begin, compiled = time.perf_counter(), self.compile_seconds
+        models, batch, settings = self._batch(windows, prompts, numbers, bucket)
+        texts = jax.device_get(self._program(bucket, models, batch, settings)(models, batch))
+        seconds = time.perf_counter() - begin - (self.compile_seconds - compiled)
+        return joined(texts, len(windows), parts), seconds
+
+    def prepare(self, bucket: int, windows: int, prompt: Sequence[int]) -> None:
+        """Compile what so many windows of a bucket need, if it isn't there."""
+        silence = [np.zeros(1, np.float32)] * windows
+        arguments = self._batch(silence, [prompt] * windows, [(0, 0)] * windows, bucket)
+        self._program(bucket, *arguments)
+
+    def _batch(
+        self,
+        windows: Sequence[np.ndarray],
+        prompts: Sequence[Sequence[int]],
+        numbers: Sequence[tuple[int, int]],
+        bucket: int,
+    ) -> tuple[tuple[Encoder, Any, PaddingMemory | None], Windows, RecogniserSettings]:
+        """What a program is called with."""
+        parts = self._parts(len(windows))
         count = len(windows) * parts
         # A power of two of rows on each shard of the mesh, the last repeated: few shapes to
         # compile, and no row that runs on.
@@ -165,7 +186,6 @@ class Recogniser:
         memory = self._memory if bucket < WINDOW_SECONDS else None
         each = candidates_of(self._settings.decode) // parts
         settings = replace(self._settings, decode=with_candidates(self._settings.decode, each))
-        begin, compiled = time.perf_counter(), self.compile_seconds
         arrays = (
             np.stack([pad_to(windows[window], bucket) for window, _ in filled]),
             np.array([frames_of(windows[window]) for window, _ in filled], np.int32),
@@ -173,10 +193,7 @@ class Recogniser:
             np.array([(*numbers[window], part * each) for window, part in filled], np.uint32),
         )
         batch = Windows(*jax.device_put(arrays, by_rows(self._mesh)))
-        models = self._encoder, self._decoder, memory
-        texts = jax.device_get(self._program(bucket, models, batch, settings)(models, batch))
-        seconds = time.perf_counter() - begin - (self.compile_seconds - compiled)
-        return joined(texts, len(windows), parts), seconds
+        return (self._encoder, self._decoder, memory), batch, settings
 
     def _parts(self, windows: int) -> int:
         """Shards that each window's candidates are spread over, where there are shards to spare."""

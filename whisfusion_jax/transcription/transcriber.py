@@ -15,6 +15,7 @@ from jax.typing import ArrayLike, DTypeLike
 from whisfusion_jax.audio.arrays import samples_of
 from whisfusion_jax.audio.cutting import cut_windows
 from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.quiet import quiet_frames, without_quiet
 from whisfusion_jax.audio.read import audio_pieces
 from whisfusion_jax.audio.windows import (
     BUCKETS,
@@ -172,9 +173,7 @@ class Transcriber:
         self._earlier: list[int] = []
         if initial_prompt and initial_prompt.strip():
             if bundle.config.denoiser and not bundle.config.denoiser.warm:
-                raise WhisfusionError(
-                    "initial_prompt: this denoiser has learned none"
-                )
+                raise WhisfusionError("initial_prompt: this denoiser has learned none")
             self._earlier = tokenizer.earlier(initial_prompt, _EARLIER_TOKENS)
         wishes = Wishes(
             name, beams, rule, candidates, temperature, stretch, before=len(self._earlier)
@@ -278,6 +277,18 @@ class Transcriber:
                 yield segment
             else:
                 yield recording.error or _transcript(recording)
+
+    def warm_up(self, track: Callable[[Sequence[int]], Iterable[int]] = lambda each: each) -> None:
+        """Compile for windows of all lengths and batches of all sizes, so that nothing is later.
+
+        Args:
+            track: wraps the lengths, for progress.
+        """
+        prompt = self._prompt(self._language)
+        sizes = [1 << power for power in range(self._batch_size.bit_length())]
+        for bucket in track(self._buckets):
+            for size in sizes:
+                self.recogniser.prepare(bucket, size, prompt)
 
     def _checked(self, language: str | None) -> str | None:
         if language is None or language in self._codes.values():
@@ -386,8 +397,8 @@ class Transcriber:
         no_speech = float(texts.no_speech[row])
         when = None
         if texts.begins is not None:
-            begins = (texts.begins[row, best] / FRAMES_PER_SECOND).tolist()
-            when = partial(_when, piece.window, begins)
+            begins = texts.begins[row, best].tolist()
+            when = partial(_when, piece.window, quiet_frames(piece.samples), begins)
         return Segment(
             start=piece.window.start / SAMPLE_RATE,
             end=piece.window.end / SAMPLE_RATE,
@@ -416,9 +427,12 @@ def _transcript(recording: Recording) -> Transcript:
     )
 
 
-def _when(cut: Window, begins: Sequence[float], first: int, last: int) -> tuple[float, float]:
-    """From one token to before another, in seconds of the recording."""
-    return cut.seconds(begins[first], begins[last])
+def _when(
+    cut: Window, quiet: np.ndarray, begins: Sequence[int], first: int, last: int
+) -> tuple[float, float]:
+    """From one token to before another, without pauses, in seconds of the recording."""
+    begin, end = without_quiet(quiet, begins[first], begins[last])
+    return cut.seconds(begin / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND)
 
 
 def _alignment_heads(bundle: Bundle) -> Heads:

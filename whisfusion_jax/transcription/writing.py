@@ -120,11 +120,12 @@ class Writer:
 
 def coloured(words: Iterable[Word]) -> Text:
     """A text, each word in the colour of its confidence."""
-    styled = [
-        (word.text, next(colour for least, colour in _COLOURS if word.confidence >= least))
-        for word in words
-    ]
-    return Text(" ").join(Text(*pair) for pair in styled)
+    return Text(" ").join(Text(word.text, colour_of(word.confidence)) for word in words)
+
+
+def colour_of(confidence: float) -> str:
+    """Green for what is sure, then yellow, orange, red."""
+    return next(colour for least, colour in _COLOURS if confidence >= least)
 
 
 def _write(output: Path, text: str) -> None:
