@@ -11,6 +11,8 @@ from whisfusion_jax.audio.windows import Span, Window
 
 _SPEECH, _SILENCE = 0.5, 0.35
 """Probabilities at which speech begins, and below which it ends."""
+_SHORTEST = SAMPLE_RATE // 4
+"""Samples of speech; what is shorter is none (Silero's own least)."""
 _PAUSE = SAMPLE_RATE // 5
 """Samples of silence; what is shorter belongs to the speech around it."""
 _REST = 5 * SAMPLE_RATE
@@ -78,11 +80,14 @@ def speech_spans(
     kept = _Kept()
     begin: int | None = None
     """Of the speech that may go on yet."""
-    spoken, speaks, at = 0, False, 0
-    """Where it ends so far; whether somebody speaks; the next moment's first sample."""
+    since, spoken, speaks, at = 0, 0, False, 0
+    """Where it was first heard, and where it ends so far; whether somebody speaks; where the next
+    moment begins."""
 
     def finished(end: int) -> Iterator[tuple[int, int, np.ndarray]]:
         assert begin is not None
+        if spoken - since < _SHORTEST:
+            return
         first = begin
         for cut in (*kept.quiet_moments(begin, end, longest), end):
             yield first, cut, kept.take(first, cut)
@@ -94,12 +99,12 @@ def speech_spans(
             speaks = probability >= (_SILENCE if speaks else _SPEECH)
             if speaks:
                 if begin is None:
-                    begin = max(at - _EDGE, spoken and (spoken + at) // 2)
+                    begin, since = max(at - _EDGE, spoken and (spoken + at) // 2), at
                 elif at - spoken >= _PAUSE:
                     # A silence too short for two edges is shared.
                     middle = (spoken + at) // 2
                     yield from finished(min(spoken + _EDGE, middle))
-                    begin = max(at - _EDGE, middle)
+                    begin, since = max(at - _EDGE, middle), at
                 spoken = min(at + MOMENT, kept.end)
                 for cut in kept.quiet_moments(begin, spoken, longest):
                     yield begin, cut, kept.take(begin, cut)

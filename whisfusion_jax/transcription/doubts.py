@@ -22,6 +22,8 @@ _GAIN = 1.15
 """How many times as many tokens make another text of a window the better one."""
 _CUTTABLE = 6 * SAMPLE_RATE
 """Samples; what is shorter is not cut again."""
+_HARDLY = 1.6 * SAMPLE_RATE
+"""Samples of speech, its edges included, that may be none after all."""
 _NO_SPEECH, _UNSURE = 0.6, -1.0
 """Whisper's probability that nobody speaks, and its text's mean log-probability, beyond which it
 is believed; OpenAI's."""
@@ -97,10 +99,10 @@ def said_once(tokens: tuple[int, ...]) -> int:
 
 
 def nobody_speaks(segment: Segment, piece: Piece) -> bool:
-    """Whether Whisper thinks so, and is unsure of its text or voice activity agrees."""
+    """Whether Whisper thinks so, and is unsure of its text or voice activity hardly hears any."""
     if segment.no_speech_prob is None or segment.no_speech_prob < _NO_SPEECH:
         return False
-    return segment.avg_logprob < _UNSURE or _spoken(piece) == 0
+    return segment.avg_logprob < _UNSURE or _spoken(piece) < _HARDLY
 
 
 def _spoken(piece: Piece) -> int:
