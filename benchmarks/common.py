@@ -47,12 +47,17 @@ def alternate(
 
 
 def timing_table(
-    title: str, times: Mapping[str, Sequence[float]], against: str, audio_seconds: float = 0
+    title: str,
+    times: Mapping[str, Sequence[float]],
+    against: str,
+    audio_seconds: float = 0,
+    errors: Mapping[str, float] | None = None,
 ) -> Table:
-    """Medians, and each round's ratio to one contender with its spread."""
+    """Medians, each round's ratio to one contender with its spread, and perhaps error rates."""
     table = Table(title=title)
     columns = ["", "median s", f"times as fast as {against}", "lowest to highest"]
-    for column in [*columns, "RTFx"] if audio_seconds else columns:
+    columns += ["RTFx"] * bool(audio_seconds) + ["WER %"] * bool(errors)
+    for column in columns:
         table.add_column(column, justify="right" if column else "left")
     for name, seconds in times.items():
         ratios = [other / own for other, own in zip(times[against], seconds, strict=True)]
@@ -63,7 +68,8 @@ def timing_table(
             f"{statistics.median(ratios):.2f}",
             f"{min(ratios):.2f} to {max(ratios):.2f}",
         ]
-        table.add_row(*row, *([f"{audio_seconds / median:.1f}"] if audio_seconds else []))
+        row += [f"{audio_seconds / median:.1f}"] if audio_seconds else []
+        table.add_row(*row, *([f"{errors[name]:.2f}"] if errors else []))
     return table
 
 

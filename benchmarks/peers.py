@@ -232,10 +232,9 @@ def _table(
 
     times = alternate({name: partial(run, name) for name in contenders}, rounds)
     against = "faster-whisper int8 batched"
-    table = timing_table(title, times, against if against in times else next(iter(times)), audio)
-    table.add_column("WER %", justify="right")
-    column = table.columns[-1]
-    column._cells.extend(f"{_errors(texts, [' '.join(said[name])]):.2f}" for name in times)
+    errors = {name: _errors(texts, [" ".join(said[name])]) for name in times}
+    first = against if against in times else next(iter(times))
+    table = timing_table(title, times, first, audio, errors)
     Console(width=120).print(table)
 
 

@@ -156,4 +156,5 @@ def read_ahead(
             yield item
     finally:
         left.set()
-        thread.join()
+        # One that waits for standard input must hold nobody up.
+        thread.join(timeout=1)
