@@ -174,7 +174,8 @@ def test_a_result_says_how_sure_it_is_and_when(name: str, request: pytest.Fixtur
 
 def test_the_seed_decides_what_is_drawn(denoising: Bundle) -> None:
     def steps_with(seed: int) -> list[tuple[int, ...]]:
-        transcriber = Transcriber(denoising, rule=RandomRemask(), seed=seed)
+        # So long that no clip is cut: voice activity finds no speech in them.
+        transcriber = Transcriber(denoising, rule=RandomRemask(), seed=seed, window=20)
         return [transcriber.transcribe(clip).segments[0].fixed_at for clip in CLIPS[:3]]
 
     first = steps_with(1)
