@@ -36,14 +36,18 @@ from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import keep_compiled_programs
+from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.data.encoded import encode
 from whisfusion_jax.hub import find_bundle, find_drafts
+from whisfusion_jax.models.ctc import CtcHead
+from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.encoder import AudioStates, Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.parallel.mesh import one_device
 from whisfusion_jax.progress import progress_bar
 from whisfusion_jax.transcription.choice import Choice, Wishes, choose
-from whisfusion_jax.transcription.decoders import Texts
+from whisfusion_jax.transcription.decoders import Asked, Texts
+from whisfusion_jax.transcription.hearing import Heard
 from whisfusion_jax.transcription.transcriber import SHORT_WINDOW, Transcriber
 
 BUCKET = 10
@@ -244,7 +248,8 @@ def parts(
     """
     bench = _Bench.open(bundle, drafts)
     audio = bench.encode([np.zeros(SAMPLE_RATE, np.float32)], BUCKET)
-    _, denoisers = bench.choose(Wishes("exact")).models
+    chosen = bench.choose(Wishes("exact"))
+    _, denoisers = chosen.models
     denoiser, room = denoisers.denoiser, 240
     cross, cache = denoiser.cross_cache(audio), denoiser.empty_cache(1, room)
     tokens = jnp.zeros((1, 1, room), jnp.int32)
@@ -263,9 +268,11 @@ def parts(
         timed(f"layers, {size} positions", layers, denoiser, tokens, cross, cache)
         hidden = jnp.ones((1, size, denoiser.mask.shape[0]))
         timed(f"vocabulary, {size} positions", lambda m, h: m.logits(h).max(-1), denoiser, hidden)
-    if denoisers.drafter:
+    if chosen.head:
         end = bench.bundle.tokenizer.end
-        timed("the head's draft", lambda each, a: each.draft(a, BUCKET, end), denoisers, audio)
+        timed("what the head hears", _heard, chosen.reader, chosen.head, audio)
+        heard = _heard(chosen.reader, chosen.head, audio)
+        timed("its draft", lambda each, heard: each.draft(heard, BUCKET, end), denoisers, heard)
     table = Table("", "ms, median", "lowest to highest")
     for name, seconds in alternate(runs).items():
         each = [1e3 * second / times for second in seconds]
@@ -278,10 +285,17 @@ def _each(run: Callable[[AudioStates], Any], groups: Sequence[AudioStates]) -> l
     return [jax.device_get(run(audio)) for audio in groups]
 
 
+@jax.jit
+def _heard(reader: Decoder, head: CtcHead | None, audio: AudioStates) -> Heard:
+    frames = BUCKET * FRAMES_PER_SECOND
+    return Heard(reader.cross_cache(audio), head and head.hear(audio.states[:, :frames]))
+
+
 @partial(jax.jit, static_argnames=("decode", "seconds"))
-def _write(models: Any, audio: AudioStates, prompt: jax.Array, decode: Any, seconds: int) -> Texts:
+def _write(models: Any, heard: Heard, prompt: jax.Array, decode: Any, seconds: int) -> Texts:
     draws = draws_of(jax.random.split(jax.random.key(0), len(prompt)))
-    return decode(models, audio, prompt, draws, seconds)
+    asked = Asked(prompt, draws, jnp.ones(len(prompt), bool))
+    return decode(models, heard, asked, seconds)
 
 
 @dataclass(frozen=True)
@@ -319,7 +333,8 @@ class _Bench:
 
     def write(self, chosen: Choice, audio: AudioStates) -> Texts:
         prompts = jnp.array([self.prompt] * len(audio.states))
-        return _write(chosen.models, audio, prompts, chosen.decode, BUCKET)
+        heard = _heard(chosen.reader, chosen.head, audio)
+        return _write(chosen.models, heard, prompts, chosen.decode, BUCKET)
 
 
 if __name__ == "__main__":

@@ -109,9 +109,9 @@ def test_the_text_is_what_whisper_writes(bundle: Bundle, speech: Speech, of_piec
         sound[row, :length] = speech.samples[begin : begin + length] / 32768
     audio = encode(whisper.encoder, memory, sound)
     np.testing.assert_allclose(batch.audio, audio.states[:, :500], atol=2e-3)
-    written = decode_greedily(
-        whisper.decoder, audio, speech.prompts[:3], vocabulary, canvas_for(10)
-    )
+    decoder, prompts = whisper.decoder, speech.prompts[:3]
+    cross = decoder.cross_cache(audio)
+    written = decode_greedily(decoder, cross, prompts, vocabulary, canvas_for(10))
     for row, own in enumerate(np.asarray(written.tokens).tolist()):
         length, tokens = int(batch.targets.lengths[row]), np.asarray(batch.targets.tokens)[row]
         if not cuts.length[row]:

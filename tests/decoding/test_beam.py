@@ -76,7 +76,8 @@ def test_equals_a_plain_search(few_tokens: bool, tiny_whisper: Whisper, audio: A
     length, beams = 8, 3
     prompt = jnp.array([PROMPT] * 3)
     vocabulary = Vocabulary(rules, end=END, no_speech=264)
-    found = decode_by_beam(tiny_whisper.decoder, audio, prompt, vocabulary, beams, length)
+    cross = tiny_whisper.decoder.cross_cache(audio)
+    found = decode_by_beam(tiny_whisper.decoder, cross, prompt, vocabulary, beams, length)
     for row in range(3):
         text, score = search(tiny_whisper, audio.states[row], rules, beams, length)
         expected = text + [END] * (length - len(text))
@@ -88,6 +89,7 @@ def test_equals_a_plain_search(few_tokens: bool, tiny_whisper: Whisper, audio: A
 def test_one_beam_is_greedy(tiny_whisper: Whisper, audio: AudioStates) -> None:
     prompt = jnp.array([PROMPT] * 3)
     vocabulary = Vocabulary(TINY_RULES, end=END, no_speech=264)
-    beam = decode_by_beam(tiny_whisper.decoder, audio, prompt, vocabulary, 1, 12)
-    greedy = decode_greedily(tiny_whisper.decoder, audio, prompt, vocabulary, 12)
+    cross = tiny_whisper.decoder.cross_cache(audio)
+    beam = decode_by_beam(tiny_whisper.decoder, cross, prompt, vocabulary, 1, 12)
+    greedy = decode_greedily(tiny_whisper.decoder, cross, prompt, vocabulary, 12)
     np.testing.assert_array_equal(beam.tokens, greedy.tokens)

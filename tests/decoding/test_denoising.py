@@ -52,7 +52,8 @@ def run(
     fixed = np.full((len(rows), N), FREE)
     for position, token in (given or {}).items():
         fixed[:, position] = token
-    return denoise(denoiser, audio, prompt, jnp.asarray(fixed), draws_of(keys), chosen)
+    cross = denoiser.cross_cache(audio)
+    return denoise(denoiser, cross, prompt, jnp.asarray(fixed), draws_of(keys), chosen)
 
 
 def run_by_stretches(
@@ -65,7 +66,8 @@ def run_by_stretches(
 ) -> Denoised:
     audio, prompt, keys, chosen = inputs(rule, rows, **settings)
     how = Stretches(chosen, N, stretch, mended)
-    return denoise_by_stretches(denoiser, audio, prompt, draws_of(keys), how)[0]
+    cross = denoiser.cross_cache(audio)
+    return denoise_by_stretches(denoiser, cross, prompt, draws_of(keys), how)[0]
 
 
 def inputs(

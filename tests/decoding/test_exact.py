@@ -45,7 +45,7 @@ def audio_of(seed: int) -> AudioStates:
 
 
 def greedy(decoder: Decoder, audio: AudioStates, prompt: jax.Array = PROMPTS) -> Decoded:
-    return decode_greedily(decoder, audio, prompt, VOCABULARY, LENGTH)
+    return decode_greedily(decoder, decoder.cross_cache(audio), prompt, VOCABULARY, LENGTH)
 
 
 def exact(
@@ -57,7 +57,8 @@ def exact(
     prompt: jax.Array = PROMPTS,
 ) -> Found:
     how = Stretches(DenoisingSettings(vocabulary, rule), LENGTH, SIZE, mended=False)
-    return denoise_by_stretches(denoiser, audio, prompt, KEYS, how, draft)
+    cross = denoiser.cross_cache(audio)
+    return denoise_by_stretches(denoiser, cross, prompt, KEYS, how, draft)
 
 
 def redrawn(model: Any, key: jax.Array) -> Any:
@@ -165,7 +166,8 @@ def test_the_language_is_heard_as_whisper_hears_it(
     several = replace(VOCABULARY, languages=(258, 259))
     prompt = jnp.array([[257, -1, 261, 265], [257, 259, 261, 265], [257, -1, 261, 265]])
     audio = audio_of(3)
-    expected = decode_greedily(tiny_whisper.decoder, audio, prompt, several, LENGTH)
+    cross = tiny_whisper.decoder.cross_cache(audio)
+    expected = decode_greedily(tiny_whisper.decoder, cross, prompt, several, LENGTH)
     found = exact(denoiser, audio, vocabulary=several, prompt=prompt)
     assert_same(found, expected)
     np.testing.assert_array_equal(found[1].prompt[:, 1], expected.language)
@@ -179,7 +181,8 @@ def test_a_row_does_not_depend_on_its_neighbours(tiny_whisper: Whisper, denoiser
         one = AudioStates(audio.states[row : row + 1], None)
         how = Stretches(DenoisingSettings(VOCABULARY, MASKS), LENGTH, SIZE, mended=False)
         own = draws_of(KEYS.keys[row : row + 1])
-        alone, _ = denoise_by_stretches(denoiser, one, PROMPTS[:1], own, how, draft[row : row + 1])
+        cross, drafted = denoiser.cross_cache(one), draft[row : row + 1]
+        alone, _ = denoise_by_stretches(denoiser, cross, PROMPTS[:1], own, how, drafted)
         np.testing.assert_array_equal(alone.tokens[0], together[0].tokens[row])
         assert alone.steps[0] == together[0].steps[row]
 

@@ -26,7 +26,8 @@ def audio(tiny_whisper: Whisper) -> AudioStates:
 @pytest.fixture(scope="module")
 def decoded(tiny_whisper: Whisper, audio: AudioStates) -> Decoded:
     prompt = jnp.array([PROMPT, PROMPT])
-    return decode_greedily(tiny_whisper.decoder, audio, prompt, VOCABULARY, LENGTH)
+    cross = tiny_whisper.decoder.cross_cache(audio)
+    return decode_greedily(tiny_whisper.decoder, cross, prompt, VOCABULARY, LENGTH)
 
 
 def test_equals_transformers(decoded: Decoded, recorded: Mapping[str, np.ndarray]) -> None:
@@ -60,7 +61,8 @@ def test_a_row_does_not_depend_on_its_neighbours(
 ) -> None:
     for row in range(2):
         one = AudioStates(audio.states[row : row + 1], None)
-        alone = decode_greedily(tiny_whisper.decoder, one, jnp.array([PROMPT]), VOCABULARY, LENGTH)
+        decoder, prompt = tiny_whisper.decoder, jnp.array([PROMPT])
+        alone = decode_greedily(decoder, decoder.cross_cache(one), prompt, VOCABULARY, LENGTH)
         np.testing.assert_array_equal(alone.tokens[0], decoded.tokens[row])
 
 
@@ -69,7 +71,8 @@ def test_stops_when_all_rows_have_ended(tiny_whisper: Whisper, audio: AudioState
     eager = jax.tree.map(lambda x: x, tiny_whisper.decoder)
     only_end = tuple(token for token in range(TINY.vocabulary) if token not in (7, 256))
     vocabulary = Vocabulary(TINY_RULES.__class__(only_end, (256,)), end=256, no_speech=264)
-    result = decode_greedily(eager, audio, jnp.array([PROMPT, PROMPT]), vocabulary, LENGTH)
+    cross, prompt = eager.cross_cache(audio), jnp.array([PROMPT, PROMPT])
+    result = decode_greedily(eager, cross, prompt, vocabulary, LENGTH)
     for row in result.tokens.tolist():
         assert row[0] == 7
         end = row.index(256) if 256 in row else LENGTH
@@ -82,10 +85,10 @@ def test_names_the_language(tiny_whisper: Whisper, audio: AudioStates) -> None:
     """-1 in the prompt is filled by the likeliest language token after the start token."""
     vocabulary = Vocabulary(TINY_RULES, end=256, no_speech=264, languages=(258, 259))
     prompt = jnp.array([[257, -1, 261, 265], [257, 259, 261, 265]])
-    result = decode_greedily(tiny_whisper.decoder, audio, prompt, vocabulary, LENGTH)
-    decoder = tiny_whisper.decoder
-    hidden, _ = decoder(prompt[:, :1], decoder.empty_cache(2, 1), 0, decoder.cross_cache(audio))
+    decoder, cross = tiny_whisper.decoder, tiny_whisper.decoder.cross_cache(audio)
+    result = decode_greedily(decoder, cross, prompt, vocabulary, LENGTH)
+    hidden, _ = decoder(prompt[:, :1], decoder.empty_cache(2, 1), 0, cross)
     heard = 258 + int(decoder.logits(hidden)[0, 0, 258:260].argmax())
     assert result.language.tolist() == [heard, 259]
-    given = decode_greedily(decoder, audio, prompt.at[0, 1].set(heard), vocabulary, LENGTH)
+    given = decode_greedily(decoder, cross, prompt.at[0, 1].set(heard), vocabulary, LENGTH)
     np.testing.assert_array_equal(given.tokens, result.tokens)

@@ -32,8 +32,8 @@ def find(tiny_bundle: Bundle) -> object:
         states: jax.Array, tokens: jax.Array, length: jax.Array, frames: jax.Array
     ) -> jax.Array:
         prompt = jnp.array([[256 + 1, 256 + 9]])
-        audio = AudioStates(states, None)
-        return beginnings(decoder, audio, prompt, tokens, length, frames, HEADS)
+        cross = decoder.cross_cache(AudioStates(states, None))
+        return beginnings(decoder, cross, prompt, tokens, length, frames, HEADS)
 
     return beginnings_of
 

@@ -331,7 +331,27 @@ def test_buckets_that_a_memory_does_not_fit_are_left_out(tmp_path: Path) -> None
     compiled: list[str] = []
     transcriber = Transcriber(bundle, on_compile=compiled.append)
     transcriber.transcribe(speechlike(12))
-    assert compiled == ["compiling for windows of 20 s, 1 at once"]
+    assert compiled == [
+        "compiling the encoder, windows of 20 s",
+        "compiling the decoder, up to 20 s, 1 at once",
+    ]
+
+
+def test_buckets_and_batches_of_all_sizes_share_a_decoder(tmp_path: Path) -> None:
+    bundle = add_memory(random_bundle(tmp_path / "tiny"), [speechlike(4)], MemoryConfig())
+    compiled: list[str] = []
+    transcriber = Transcriber(bundle, batch_size=4, on_compile=compiled.append)
+    clips = [speechlike(seconds) for seconds in (4, 8, 5, 9, 3)]
+    together = list(transcriber.transcribe_many(clips))
+    assert sorted(compiled) == [
+        "compiling the decoder, up to 10 s, 4 at once",
+        "compiling the encoder, windows of 10 s",
+        "compiling the encoder, windows of 6 s",
+    ]
+    alone = [transcriber.transcribe(clip) for clip in clips]
+    assert [each.segments[0].tokens for each in together] == [
+        each.segments[0].tokens for each in alone
+    ]
 
 
 @pytest.mark.parametrize("decoder", ["ar", "exact", "diffusion"])

@@ -52,8 +52,9 @@ from whisfusion_jax.training.flops import StepFlops, encoder_flops, step_flops
 from whisfusion_jax.training.setup import layers_of, make_optimizer, step_settings
 from whisfusion_jax.training.step import Frozen, compile_step, split, start
 from whisfusion_jax.transcription.choice import STRETCH
-from whisfusion_jax.transcription.decoders import Denoisers, Diffusion
-from whisfusion_jax.transcription.recognise import RecogniserSettings, Windows, recognise_spread
+from whisfusion_jax.transcription.decoders import Denoisers, Diffusion, Texts
+from whisfusion_jax.transcription.hearing import Listener, hear_spread
+from whisfusion_jax.transcription.recognise import RecogniserSettings, Rows, write_spread
 
 _ALL = MeshConfig()
 PROMPT = 4
@@ -285,17 +286,24 @@ def lower_decoding(config: TrainConfig, mesh: Mesh, audios: int) -> Lowered:
     encoder = _placed(_cast(abstract_whisper(model).encoder, jnp.bfloat16), mesh)
     denoiser = _placed(_cast(abstract_denoiser(sizes), jnp.bfloat16), mesh)
     by_row = partial(_shape, sharding=by_rows(mesh))
-    windows = Windows(
-        by_row((rows, seconds * SAMPLE_RATE), jnp.float32),
+    samples = by_row((rows, seconds * SAMPLE_RATE), jnp.float32)
+    asked = Rows(
+        by_row((rows,), jnp.bool),
         by_row((rows,), jnp.int32),
         by_row((rows, PROMPT), jnp.int32),
         by_row((rows, 3), jnp.uint32),
     )
-    models = encoder, Denoisers(denoiser), None
+    listener = Listener(encoder, denoiser, None, None)
     writing = DenoisingSettings(Vocabulary(TokenRules(), end=0))
     settings = RecogniserSettings(model.mel_bins, Diffusion(writing, STRETCH))
+
+    @jax.jit
+    def recognise(listener: Listener, samples: jax.Array, model: Denoisers, rows: Rows) -> Texts:
+        heard = hear_spread(listener, samples, settings.mel_bins, seconds, mesh)
+        return write_spread(model, heard, rows, settings, seconds, mesh)
+
     return Lowered(
-        lambda: recognise_spread.lower(models, windows, settings, mesh),
+        lambda: recognise.lower(listener, samples, Denoisers(denoiser), asked),
         f"decoding {rows} x {seconds} s",
         {"encoder": encoder, "denoiser": denoiser},
         StepFlops(rows * encoder_flops(model, seconds * FRAMES_PER_SECOND), 0.0),

@@ -28,7 +28,7 @@ from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import AudioError, WhisfusionError
-from whisfusion_jax.models.decoder import Decoder
+from whisfusion_jax.models.decoder import CrossCache, Decoder
 from whisfusion_jax.models.encoder import AudioStates, Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
@@ -245,7 +245,8 @@ class _Writer:
     ) -> list[Row]:
         """The rows with Whisper's own texts; without any where there is no end."""
         end = self._tokenizer.end
-        written = decode_greedily(self._whisper.decoder, audio, prompt, self._vocabulary, most)
+        decoder = self._whisper.decoder
+        written = decode_greedily(decoder, _crossed(decoder, audio), prompt, self._vocabulary, most)
         return [
             replace(row, tokens=own[: own.index(end) + 1] if end in own else [])
             for row, own in zip(rows, np.asarray(written.tokens).tolist(), strict=True)
@@ -272,6 +273,11 @@ def encode(encoder: Encoder, memory: PaddingMemory | None, samples: jax.Array) -
     loudness = None if memory is None else memory.config.loudness
     mel = log_mel(samples, encoder.conv1.kernel.shape[1], loudness)
     return encoder.row_by_row(mel, memory)
+
+
+@jax.jit
+def _crossed(decoder: Decoder, audio: AudioStates) -> CrossCache:
+    return decoder.cross_cache(audio)
 
 
 @jax.jit

@@ -258,7 +258,8 @@ def _hear(
     whole = cuts.bucket == max(_WINDOWS)
     audio = encode(encoder, None if whole else memory, sound)
     most = canvas_for(cuts.bucket)
-    written = decode_greedily(decoder, audio, jnp.asarray(cuts.prompt), vocabulary, most).tokens
+    cross, prompt = decoder.cross_cache(audio), jnp.asarray(cuts.prompt)
+    written = decode_greedily(decoder, cross, prompt, vocabulary, most).tokens
     tokens, lengths = _as_learned(written, spelled, vocabulary.end, end, positions)
     wordless = jnp.asarray(cuts.length) == 0
     tokens = jnp.where(wordless[:, None], end, tokens)

@@ -80,8 +80,14 @@ def read_prompt(
         vocabulary], suppressed ones at minus infinity.
     """
     empty = decoder.empty_cache(len(prompt), length)
-    start = read_start(decoder, decoder.logits, empty, cross, prompt, vocabulary)
     read = vocabulary.before + 1
-    hidden, cache = decoder(start.prompt[:, read:], start.cache, read, cross)
+    if vocabulary.languages:
+        start = read_start(decoder, decoder.logits, empty, cross, prompt, vocabulary)
+        hidden, cache = decoder(start.prompt[:, read:], start.cache, read, cross)
+    else:
+        # No language to name first: one pass reads all.
+        hidden, cache = decoder(prompt, empty, 0, cross)
+        no_speech = vocabulary.share_of_no_speech(decoder.logits(hidden[:, read - 1]))
+        start = Start(empty, prompt, vocabulary.language_of(prompt), no_speech)
     first = vocabulary.allowed(decoder.logits(hidden[:, -1]), first=True)
     return replace(start, cache=cache), first

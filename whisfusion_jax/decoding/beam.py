@@ -10,7 +10,6 @@ from whisfusion_jax.decoding.autoregressive import Decoded, read_prompt
 from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
-from whisfusion_jax.models.encoder import AudioStates
 
 
 @jax.tree_util.register_dataclass
@@ -58,11 +57,12 @@ class _State:
 @partial(jax.jit, static_argnames=("vocabulary", "beams", "max_tokens"))
 def decode_by_beam(
     decoder: Decoder,
-    audio: AudioStates,
+    cross: CrossCache,
     prompt: jax.Array,
     vocabulary: Vocabulary,
     beams: int = 5,
     max_tokens: int = 224,
+    wanted: jax.Array | None = None,
 ) -> Decoded:
     """Keep the `beams` likeliest texts at each step, as OpenAI's decoder does with patience 1.
 
@@ -71,11 +71,11 @@ def decode_by_beam(
     of its text tokens.
 
     Args:
-        audio: [batch, positions, width].
+        cross: of the batch's audio.
         prompt: [batch, p] int32, as `read_prompt` takes it.
+        wanted: [batch] bool: False for rows that fill the batch up; None for all.
     """
     batch, offset = prompt.shape
-    cross = decoder.cross_cache(audio)
     start, logits = read_prompt(decoder, cross, prompt, vocabulary, offset + max_tokens)
     spread = partial(jnp.repeat, repeats=beams, axis=0)
     cross = jax.tree.map(spread, cross)
@@ -130,7 +130,7 @@ def decode_by_beam(
         beams=texts(jnp.broadcast_to(only_first, (batch, beams))),
         cache=jax.tree.map(spread, start.cache),
         finished=texts(jnp.full((batch, beams), -jnp.inf)),
-        done=jnp.zeros(batch, bool),
+        done=jnp.zeros(batch, bool) if wanted is None else ~wanted,
     )
     first = advance(empty, jnp.repeat(logits[:, None], beams, axis=1), empty.cache)
     last = while_any(live, step, cross, first)

@@ -13,7 +13,6 @@ from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.decoder import CrossCache
 from whisfusion_jax.models.denoiser import Denoiser
-from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.output import arg_max
 
 FREE = -1
@@ -90,7 +89,7 @@ class _State:
 @partial(jax.jit, static_argnames="settings")
 def denoise(
     denoiser: Denoiser,
-    audio: AudioStates,
+    cross: CrossCache,
     prompt: jax.Array,
     given: jax.Array,
     draws: Draws,
@@ -101,12 +100,11 @@ def denoise(
     Rows don't touch each other: an utterance's text depends on its audio, prompt and key alone.
 
     Args:
-        audio: [batch, positions, width].
+        cross: of the batch's audio.
         prompt: [batch, p] int32.
         given: [batch, n] int32: tokens that stand from the start and never change, FREE elsewhere.
         draws: [batch], each utterance's own.
     """
-    cross = denoiser.cross_cache(audio)
     free = jnp.broadcast_to(
         (given == FREE)[:, None], (given.shape[0], settings.candidates, given.shape[1])
     )

@@ -10,7 +10,6 @@ from whisfusion_jax.decoding.autoregressive import Decoded, read_prompt
 from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.vocabulary import Vocabulary, likeliest
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
-from whisfusion_jax.models.encoder import AudioStates
 
 
 @jax.tree_util.register_dataclass
@@ -29,23 +28,24 @@ class _State:
 @partial(jax.jit, static_argnames=("vocabulary", "max_tokens"))
 def decode_greedily(
     decoder: Decoder,
-    audio: AudioStates,
+    cross: CrossCache,
     prompt: jax.Array,
     vocabulary: Vocabulary,
     max_tokens: int = 224,
+    wanted: jax.Array | None = None,
 ) -> Decoded:
     """Write the likeliest token at each step, until every row has ended.
 
     Rows don't touch each other, and a row that has ended writes end tokens only.
 
     Args:
-        audio: [batch, positions, width].
+        cross: of the batch's audio.
         prompt: [batch, p] int32, as `read_prompt` takes it; p + max_tokens at most the decoder's
             positions.
         max_tokens: where rows without an end token stop; OpenAI's default is half of 448.
+        wanted: [batch] bool: False for rows that fill the batch up; None for all.
     """
     batch, offset = prompt.shape
-    cross = decoder.cross_cache(audio)
     start, logits = read_prompt(decoder, cross, prompt, vocabulary, offset + max_tokens)
 
     def write(state: _State, token: jax.Array, logprob: jax.Array, cache: Cache) -> _State:
@@ -72,7 +72,7 @@ def decode_greedily(
     empty = _State(
         step=jnp.int32(0),
         token=prompt[:, -1],
-        done=jnp.zeros(batch, bool),
+        done=jnp.zeros(batch, bool) if wanted is None else ~wanted,
         cache=start.cache,
         tokens=jnp.full((batch, max_tokens), vocabulary.end, jnp.int32),
         logprobs=jnp.zeros((batch, max_tokens)),

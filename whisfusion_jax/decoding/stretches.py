@@ -33,7 +33,6 @@ from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.unmasking import Written
 from whisfusion_jax.models.decoder import Cache, CrossCache
 from whisfusion_jax.models.denoiser import Denoiser
-from whisfusion_jax.models.encoder import AudioStates
 
 
 @jax.tree_util.register_dataclass
@@ -80,26 +79,27 @@ class Stretches:
 @partial(jax.jit, static_argnames="how")
 def denoise_by_stretches(
     denoiser: Denoiser,
-    audio: AudioStates,
+    cross: CrossCache,
     prompt: jax.Array,
     draws: Draws,
     how: Stretches,
     draft: jax.Array | None = None,
+    wanted: jax.Array | None = None,
 ) -> tuple[Denoised, Start]:
     """Fill a canvas for every utterance, by a rule that stops early.
 
     Args:
         denoiser: of the warm kind.
-        audio: [batch, positions, width].
+        cross: of the batch's audio.
         prompt: [batch, p] int32, as `read_prompt` takes it.
         draws: [batch], each utterance's own.
         draft: [batch, n] int32, see `decoding/drafts.py`; None is without.
+        wanted: [batch] bool: False for what fills the batch up; None for all.
     """
     batch, first = prompt.shape
     settings, vocabulary = how.settings, how.settings.vocabulary
     rows, end = batch * settings.candidates, first + how.length
     positions = end + how.size
-    cross = denoiser.cross_cache(audio)
     empty = denoiser.empty_cache(batch, positions)
     said = read_start(denoiser.read, denoiser.logits, empty, cross, prompt, vocabulary)
     if (read := vocabulary.before + 1) < first - 1:
@@ -122,7 +122,7 @@ def denoise_by_stretches(
             steps=jnp.zeros(rows, jnp.int32),
         ),
         start=jnp.full(rows, first - 1),
-        done=jnp.zeros(rows, bool),
+        done=jnp.zeros(rows, bool) if wanted is None else spread(~wanted),
         distances=None if draft is None else drafts.start(draft),
         cache=jax.tree.map(spread, said.cache),
     )

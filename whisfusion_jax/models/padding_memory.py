@@ -47,6 +47,11 @@ class PaddingMemory:
             self.keys[:, :, start:], self.values[:, :, start:], self.states[start:], self.config
         )
 
+    def positions(self, frames: int) -> int:
+        """Of a bucket's states: its frames, and the vectors behind."""
+        rest = self.config.first_frame + self.config.pool * self.states.shape[0] - frames
+        return frames + -(-rest // self.config.pool)
+
     def score_bias(self, frames: int) -> jax.Array:
         """What is added to attention scores over a bucket and the memory: [frames + vectors]."""
         vectors = self.states.shape[0]

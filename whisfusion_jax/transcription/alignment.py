@@ -8,9 +8,8 @@ spoken. All of it runs on the device, a batch at once.
 import jax
 import jax.numpy as jnp
 
-from whisfusion_jax.models.decoder import Decoder, DecoderBlock
+from whisfusion_jax.models.decoder import CrossCache, Decoder, DecoderBlock
 from whisfusion_jax.models.denoiser import Denoiser, DenoiserBlock
-from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.transcription.warping import first_frames, smoothed
 
 Heads = tuple[tuple[int, int], ...]
@@ -22,7 +21,7 @@ _LATE = 5
 
 def beginnings(
     reader: Decoder | Denoiser,
-    audio: AudioStates,
+    cross: CrossCache,
     prompt: jax.Array,
     tokens: jax.Array,
     lengths: jax.Array,
@@ -33,7 +32,7 @@ def beginnings(
 
     Args:
         reader: Whisper's decoder, or a warm denoiser, which reads as it does.
-        audio: [rows, positions, width]; the recording's frames stand first.
+        cross: of each row's audio; the recording's frames stand first.
         prompt: [rows, p] int32, its language named.
         tokens: [rows, n] int32: texts, and anything behind them.
         lengths: [rows] int32: of the texts, at most n.
@@ -44,7 +43,7 @@ def beginnings(
         [rows, n + 1] int32, ascending: of each token, then the text's end; behind it the
         recording's.
     """
-    looks = _looks(reader, audio, jnp.concatenate([prompt, tokens], axis=1), heads)
+    looks = _looks(reader, cross, jnp.concatenate([prompt, tokens], axis=1), heads)
     # A token is where its predecessor looks, which names it.
     looks = looks[:, :, prompt.shape[1] - 1 :].astype(jnp.float32)
     sounds = jnp.arange(looks.shape[-1]) < frames[:, None]
@@ -59,23 +58,22 @@ def beginnings(
 
 
 def _looks(
-    reader: Decoder | Denoiser, audio: AudioStates, sequence: jax.Array, heads: Heads
+    reader: Decoder | Denoiser, cross: CrossCache, sequence: jax.Array, heads: Heads
 ) -> jax.Array:
     """Attention scores of some heads: [rows, heads, n, positions]."""
     n = sequence.shape[1]
     x = reader.embedding[sequence] + reader.positions[:n]
     behind = jnp.tril(jnp.ones((n, n), bool))
     found = []
-    for layer, block in enumerate(reader.blocks):
+    for layer, (block, audio) in enumerate(zip(reader.blocks, cross.layers, strict=True)):
         assert isinstance(block, DecoderBlock | DenoiserBlock)
         normed = block.attention_norm(x)
         x = x + block.attention(normed, block.attention.keys_values(normed), mask=behind)
         normed = block.cross_norm(x)
-        cross = block.cross_attention.keys_values(audio.states)
         if own := [head for in_layer, head in heads if in_layer == layer]:
-            queries, keys = block.cross_attention.queries(normed)[:, own], cross[0][:, own]
+            queries, keys = block.cross_attention.queries(normed)[:, own], audio[0][:, own]
             scale = queries.shape[-1] ** -0.5
             found.append(jnp.einsum("bhqd,bhkd->bhqk", scale * queries, keys))
-        x = x + block.cross_attention(normed, cross, bias=audio.bias)
+        x = x + block.cross_attention(normed, audio, bias=cross.bias)
         x = x + block.mlp(block.mlp_norm(x))
     return jnp.concatenate(found, axis=1)

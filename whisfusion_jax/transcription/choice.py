@@ -13,7 +13,9 @@ from whisfusion_jax.decoding.denoising import DenoisingSettings
 from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import BundleError, WhisfusionError
-from whisfusion_jax.models.denoiser import on_decoder, untrained_denoiser
+from whisfusion_jax.models.ctc import CtcHead
+from whisfusion_jax.models.decoder import Decoder
+from whisfusion_jax.models.denoiser import Denoiser, on_decoder, untrained_denoiser
 from whisfusion_jax.parallel.mesh import replicated
 from whisfusion_jax.text.merging import Merges
 from whisfusion_jax.text.shortlist import Shortlist
@@ -44,6 +46,10 @@ class Choice:
     models: Any
     """As `decode` takes them."""
     decode: Decode
+    reader: Decoder | Denoiser
+    """Whose cross-attention reads what is heard."""
+    head: CtcHead | None
+    """That drafts."""
     shortlist: Shortlist | None
     """By which `decode` counts tokens; None is as Whisper does."""
 
@@ -82,14 +88,16 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
 
     if wishes.decoder == "ar":
         decoder = bundle.load_decoder(dtype, mesh)
-        return Choice(decoder, Autoregressive(vocabulary, wishes.beams), None)
-    trained, drafter = drafts.config.denoiser, None
+        return Choice(decoder, Autoregressive(vocabulary, wishes.beams), decoder, None, None)
+    trained = drafts.config.denoiser
+    head: CtcHead | None = None
+    merges: Merges | None = None
     # A head counts tokens as Whisper does, a denoiser perhaps by a shortlist.
     whole = trained is None or trained.vocabulary == config.model.vocabulary
     if drafts.config.ctc and (whole or wishes.decoder == "exact"):
         merges = jax.device_put(Merges.of(tokenizer), replicated(mesh))
-        drafter = drafts.load_ctc(dtype, mesh), merges
-    stretch = wishes.stretch or (_STRETCH_ON_CPU if on_cpu and drafter else STRETCH)
+        head = drafts.load_ctc(dtype, mesh)
+    stretch = wishes.stretch or (_STRETCH_ON_CPU if on_cpu and head else STRETCH)
     # Masks that were never trained know less than any draft.
     sure = (wishes.sure if wishes.sure is not None else SURE) if trained else 0.0
     rule = wishes.rule or PositionBiased(entropy=1.0 if trained else 0.0)
@@ -100,8 +108,9 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         never = (*shortlist.those_of(config.rules.suppress), *shortlist.special)
         own = Vocabulary(TokenRules(never), shortlist.end, before=wishes.before)
         settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
-        return Choice(Denoisers(denoiser, drafter, sure), Diffusion(settings, stretch), shortlist)
-    if not trained and drafter is None:
+        writes = Diffusion(settings, stretch, own_lengths=not denoiser.warm)
+        return Choice(Denoisers(denoiser, merges, sure), writes, denoiser, head, shortlist)
+    if not trained and head is None:
         raise BundleError(f"{drafts.path}: has no denoiser, and no head that drafts")
     decoder = bundle.load_decoder(dtype, mesh)
     denoiser = (
@@ -109,15 +118,16 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         if trained
         else untrained_denoiser(DenoiserConfig.of_whisper(config.model, rank=0), dtype)
     )
-    denoisers = Denoisers(on_decoder(denoiser, decoder), drafter, sure)
+    denoisers = Denoisers(on_decoder(denoiser, decoder), merges, sure)
     if on_cpu:
         denoisers.denoiser.read_in_tiles()
     if wishes.decoder == "diffusion":
         settings = DenoisingSettings(vocabulary, rule, wishes.candidates, wishes.temperature)
-        return Choice(denoisers, Diffusion(settings, stretch), None)
+        return Choice(denoisers, Diffusion(settings, stretch), decoder, head, None)
     if not rule.stops_early:
         raise WhisfusionError("exact: a rule that asks again for what was written can't be held to")
     exactly = DenoisingSettings(vocabulary, replace(rule, revise=1.0))  # type: ignore[type-var]
     # Who names a stretch wants it.
     most_rows = _ROWS_ON_CPU if on_cpu and wishes.stretch is None else None
-    return Choice((decoder, denoisers), Exact(exactly, stretch, most_rows), None)
+    exact = Exact(exactly, stretch, most_rows)
+    return Choice((decoder, denoisers), exact, decoder, head, None)

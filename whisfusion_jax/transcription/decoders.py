@@ -1,13 +1,13 @@
-"""The decoders that a Transcriber can use, each from the same encoder's states to texts."""
+"""The decoders that a Transcriber can use, each from what is heard to texts."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.decoding.autoregressive import Start
 from whisfusion_jax.decoding.beam import decode_by_beam
 from whisfusion_jax.decoding.canvas import canvas_for
@@ -16,12 +16,11 @@ from whisfusion_jax.decoding.drafts import draft_of
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
 from whisfusion_jax.decoding.vocabulary import Vocabulary
-from whisfusion_jax.models.ctc import CtcHead
-from whisfusion_jax.models.decoder import Decoder
+from whisfusion_jax.models.decoder import CrossCache, Decoder
 from whisfusion_jax.models.denoiser import Denoiser
-from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.text.merging import Merges
 from whisfusion_jax.transcription.alignment import Heads, beginnings
+from whisfusion_jax.transcription.hearing import LENGTHS, Heard
 
 DecoderName = Literal["diffusion", "exact", "ar"]
 
@@ -48,6 +47,18 @@ class Texts:
     the text's end; None if it isn't asked."""
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a decoder for each row of a batch."""
+
+    prompt: jax.Array
+    """[batch, p] int32, in the decoder's tokens, see `read_prompt`."""
+    draws: Draws
+    wanted: jax.Array
+    """[batch] bool: False for rows that fill the batch up."""
+
+
 @dataclass(frozen=True)
 class Autoregressive:
     """Whisper's own decoder: one token a step."""
@@ -60,26 +71,18 @@ class Autoregressive:
         """What reads a text as Whisper does."""
         return model
 
-    def __call__(
-        self,
-        model: Decoder,
-        audio: AudioStates,
-        prompt: jax.Array,
-        draws: Draws,
-        seconds: int,
-    ) -> Texts:
+    def __call__(self, model: Decoder, heard: Heard, asked: Asked, seconds: int) -> Texts:
         """Write a batch's texts.
 
         Args:
             model: Whisper's.
-            audio: [batch, positions, width].
-            prompt: [batch, p] int32, see `read_prompt`.
+            seconds: of audio, at most.
         """
-        args = (model, audio, prompt, self.vocabulary)
+        args = (model, heard.cross, asked.prompt, self.vocabulary)
         if self.beams == 1:
-            decoded = decode_greedily(*args, self.max_tokens)
+            decoded = decode_greedily(*args, self.max_tokens, asked.wanted)
         else:
-            decoded = decode_by_beam(*args, self.beams, self.max_tokens)
+            decoded = decode_by_beam(*args, self.beams, self.max_tokens, asked.wanted)
         tokens = decoded.tokens[:, None]
         return Texts(
             tokens=tokens,
@@ -97,17 +100,17 @@ class Denoisers:
     """What denoises, and what may draft for it."""
 
     denoiser: Denoiser
-    drafter: tuple[CtcHead, Merges] | None = None
+    merges: Merges | None = None
+    """By which what a CTC head hears becomes a draft."""
     sure: float = field(default=0.0, metadata={"static": True})
     """How probable a token of a draft must be; where it isn't, masks write ahead."""
 
-    def draft(self, audio: AudioStates, bucket: int, end: int) -> jax.Array | None:
+    def draft(self, heard: Heard, seconds: int, end: int) -> jax.Array | None:
         """The head's text, if there is one: [batch, n] int32."""
-        if self.drafter is None:
+        if heard.pieces is None or self.merges is None:
             return None
-        head, merges = self.drafter
-        tokens, sure = merges(*head.hear(audio.states[:, : bucket * FRAMES_PER_SECOND]))
-        return draft_of(tokens, sure >= self.sure, canvas_for(bucket), end)
+        tokens, sure = self.merges(*heard.pieces)
+        return draft_of(tokens, sure >= self.sure, canvas_for(seconds), end)
 
 
 @dataclass(frozen=True)
@@ -130,28 +133,25 @@ class Exact:
     def reader(self, model: tuple[Decoder, Denoisers]) -> Decoder:
         return model[0]
 
+    def drafts(self, rows: int) -> bool:
+        """Whether batches of so many rows are written by drafts."""
+        return self.most_rows is None or rows <= self.most_rows
+
     def __call__(
-        self,
-        model: tuple[Decoder, Denoisers],
-        audio: AudioStates,
-        prompt: jax.Array,
-        draws: Draws,
-        seconds: int,
+        self, model: tuple[Decoder, Denoisers], heard: Heard, asked: Asked, seconds: int
     ) -> Texts:
         """Write a batch's texts.
 
         Args:
             model: the decoder, and a denoiser on its weights.
-            audio: [batch, positions, width].
-            prompt: [batch, p] int32, see `read_prompt`.
             seconds: of audio, at most.
         """
         decoder, denoisers = model
-        if self.most_rows is not None and len(prompt) > self.most_rows:
+        if not self.drafts(len(asked.wanted)):
             greedily = Autoregressive(self.settings.vocabulary, max_tokens=self.max_tokens)
-            return greedily(decoder, audio, prompt, draws, seconds)
+            return greedily(decoder, heard, asked, seconds)
         how = Stretches(self.settings, self.max_tokens, self.stretch, mended=False)
-        return _by_stretches(denoisers, audio, prompt, draws, seconds, how)
+        return _by_stretches(denoisers, heard, asked, seconds, how)
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,8 @@ class Diffusion:
     settings: DenoisingSettings
     stretch: int
     """Positions that are read at once by rules that write nearly from left to right."""
+    own_lengths: bool = False
+    """A canvas of each bucket's own length: to a denoiser that sees its masks it is a hint."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -170,45 +172,35 @@ class Diffusion:
     def reader(self, model: Denoisers) -> Denoiser:
         return model.denoiser
 
-    def __call__(
-        self,
-        model: Denoisers,
-        audio: AudioStates,
-        prompt: jax.Array,
-        draws: Draws,
-        seconds: int,
-    ) -> Texts:
+    def __call__(self, model: Denoisers, heard: Heard, asked: Asked, seconds: int) -> Texts:
         """Write a batch's texts.
 
         Args:
             model: what denoises.
-            audio: [batch, positions, width].
-            prompt: [batch, p] int32, in the denoiser's tokens.
-            draws: [batch].
             seconds: of audio, at most.
         """
-        length, batch = canvas_for(seconds), len(prompt)
+        length, batch = canvas_for(seconds), len(asked.wanted)
         rule = self.settings.rule
         # Stretches end when the text does, whatever number of steps a rule has.
         if model.denoiser.warm and rule.stops_early and rule.steps >= length:
             how = Stretches(self.settings, length, self.stretch)
-            return _by_stretches(model, audio, prompt, draws, seconds, how)
-        given = jnp.full((batch, length), FREE)
-        found = denoise(model.denoiser, audio, prompt, given, draws, self.settings)
-        language = self.vocabulary.language_of(prompt)
-        return _texts(found, Start((), prompt, language, jnp.full(batch, jnp.nan)))
+            return _by_stretches(model, heard, asked, seconds, how)
+        given = jnp.where(asked.wanted[:, None], FREE, self.vocabulary.end)
+        given = jnp.broadcast_to(given, (batch, length))
+        found = denoise(
+            model.denoiser, heard.cross, asked.prompt, given, asked.draws, self.settings
+        )
+        language = self.vocabulary.language_of(asked.prompt)
+        return _texts(found, Start((), asked.prompt, language, jnp.full(batch, jnp.nan)))
 
 
 def _by_stretches(
-    model: Denoisers,
-    audio: AudioStates,
-    prompt: jax.Array,
-    draws: Draws,
-    seconds: int,
-    how: Stretches,
+    model: Denoisers, heard: Heard, asked: Asked, seconds: int, how: Stretches
 ) -> Texts:
-    draft = model.draft(audio, seconds, how.settings.vocabulary.end)
-    found, said = denoise_by_stretches(model.denoiser, audio, prompt, draws, how, draft)
+    draft = model.draft(heard, seconds, how.settings.vocabulary.end)
+    found, said = denoise_by_stretches(
+        model.denoiser, heard.cross, asked.prompt, asked.draws, how, draft, asked.wanted
+    )
     return _texts(found, said)
 
 
@@ -230,7 +222,7 @@ Decode = Autoregressive | Exact | Diffusion
 def timed(
     texts: Texts,
     reader: Decoder | Denoiser,
-    audio: AudioStates,
+    cross: CrossCache,
     prompt: jax.Array,
     frames: jax.Array,
     heads: Heads,
@@ -250,11 +242,12 @@ def timed(
     end = vocabulary.end
     if prompt.shape[1] - vocabulary.before > 2:
         prompt = prompt.at[:, vocabulary.before + 1].set(texts.language)
-    audio = AudioStates(jnp.repeat(audio.states, candidates, axis=0), audio.bias)
-    prompt, frames = jnp.repeat(prompt, candidates, axis=0), jnp.repeat(frames, candidates)
+    cross, prompt, frames = jax.tree.map(
+        partial(jnp.repeat, repeats=candidates, axis=0), (cross, prompt, frames)
+    )
     tokens = texts.tokens[..., :read].reshape(-1, read)
     lengths = jnp.argmax(jnp.pad(tokens, ((0, 0), (0, 1)), constant_values=end) == end, axis=1)
-    begins = beginnings(reader, audio, prompt, tokens, lengths, frames, heads)
+    begins = beginnings(reader, cross, prompt, tokens, lengths, frames, heads)
     behind = jnp.broadcast_to(frames[:, None], (len(frames), n - read))
     begins = jnp.concatenate([begins, behind], axis=1)
     return replace(texts, begins=begins.reshape(batch, candidates, n + 1))
@@ -263,6 +256,20 @@ def timed(
 def candidates_of(decode: Decode) -> int:
     """Texts that a decoder writes for each window."""
     return decode.settings.candidates if isinstance(decode, Diffusion) else 1
+
+
+def has_use_for_head(decode: Decode, rows: int) -> bool:
+    """Whether a CTC head's pieces are read in batches of so many rows."""
+    if isinstance(decode, Exact):
+        return decode.drafts(rows)
+    return isinstance(decode, Diffusion) and decode.settings.candidates == 1
+
+
+def length_for(decode: Decode, bucket: int) -> int:
+    """Seconds of audio that a bucket's windows are padded to, for a decoder to read."""
+    if isinstance(decode, Diffusion) and decode.own_lengths:
+        return bucket
+    return next(length for length in LENGTHS if length >= bucket)
 
 
 def with_candidates(decode: Decode, candidates: int) -> Decode:

@@ -1,4 +1,8 @@
-"""Samples to tokens as one compiled program for each bucket and batch size."""
+"""Samples to texts by compiled programs: one hears, for each bucket, one writes, for each length.
+
+A batch has one row on each part of the mesh, or is full, and rows that nothing is asked of cost
+next to nothing: so two programs a length write everything.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,22 +16,29 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
+from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, frames_of, pad_to
 from whisfusion_jax.config import ROWS
 from whisfusion_jax.decoding.denoising import Draws
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.models.encoder import Encoder
-from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.parallel.mesh import by_rows, row_shards
 from whisfusion_jax.transcription.alignment import Heads
 from whisfusion_jax.transcription.decoders import (
+    Asked,
     Decode,
     Texts,
     candidates_of,
+    has_use_for_head,
     joined,
+    length_for,
     timed,
     with_candidates,
+)
+from whisfusion_jax.transcription.hearing import (
+    Heard,
+    Listener,
+    hear_spread,
+    put_rows,
 )
 
 
@@ -43,11 +54,11 @@ class RecogniserSettings:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Windows:
-    """A batch of what is to be recognised."""
+class Rows:
+    """A batch of what is to be written, beside what is heard."""
 
-    samples: jax.Array
-    """[batch, n] float32, zero-padded to the bucket."""
+    wanted: jax.Array
+    """[batch] bool: False for what fills the batch up."""
     frames: jax.Array
     """[batch] int32: the encoder's, without the padding."""
     prompt: jax.Array
@@ -57,55 +68,44 @@ class Windows:
     first candidate."""
 
 
-@partial(jax.jit, static_argnames=("settings", "mesh"))
-def recognise_spread(
-    models: tuple[Encoder, Any, PaddingMemory | None],
-    windows: Windows,
-    settings: RecogniserSettings,
-    mesh: Mesh,
+@partial(jax.jit, static_argnames=("settings", "length", "mesh"))
+def write_spread(
+    model: Any, heard: Heard, rows: Rows, settings: RecogniserSettings, length: int, mesh: Mesh
 ) -> Texts:
-    """`recognise`, its windows spread over a mesh: each part ends its loops by itself."""
+    """`_write`, its rows spread over a mesh: each part ends its loops by itself."""
 
-    def alone(models: tuple[Encoder, Any, PaddingMemory | None], windows: Windows) -> Texts:
-        return recognise(*models, windows, settings)
+    def alone(model: Any, heard: Heard, rows: Rows) -> Texts:
+        return _write(model, heard, rows, settings, length)
 
-    spread = jax.shard_map(
+    return jax.shard_map(
         alone,
         mesh=mesh,
-        in_specs=(P(), P(ROWS)),
+        in_specs=(P(), P(ROWS), P(ROWS)),
         out_specs=P(ROWS),
         # The axis `tensor` is left to the compiler.
         axis_names=set(ROWS),
         check_vma=False,
-    )
-    return spread(models, windows)
+    )(model, heard, rows)
 
 
-def recognise(
-    encoder: Encoder,
-    decoder: Any,
-    memory: PaddingMemory | None,
-    windows: Windows,
-    settings: RecogniserSettings,
+def _write(
+    model: Any, heard: Heard, rows: Rows, settings: RecogniserSettings, length: int
 ) -> Texts:
-    """The whole path on the device: log-mel, encoder, decoder, and when it was said.
+    """What is heard to texts, and when they were said.
 
     Args:
-        decoder: the model that `settings.decode` runs.
-        memory: None for windows of 30 s.
+        model: that `settings.decode` runs.
+        length: seconds of audio, at most.
     """
-    samples, numbers = windows.samples, windows.numbers
-    loudness = None if memory is None else memory.config.loudness
-    audio = encoder.row_by_row(log_mel(samples, settings.mel_bins, loudness), memory)
+    numbers, decode = rows.numbers, settings.decode
     keys = jax.vmap(lambda pair: jax.random.fold_in(jax.random.key(pair[0]), pair[1]))(numbers)
     draws = Draws(keys, numbers[:, 2].astype(jnp.int32))
-    seconds = samples.shape[1] // SAMPLE_RATE
-    texts = settings.decode(decoder, audio, windows.prompt, draws, seconds)
+    texts = decode(model, heard, Asked(rows.prompt, draws, rows.wanted), length)
     if not settings.heads:
         return texts
-    reader, vocabulary = settings.decode.reader(decoder), settings.decode.vocabulary
+    reader, cross = decode.reader(model), heard.cross
     return timed(
-        texts, reader, audio, windows.prompt, windows.frames, settings.heads, seconds, vocabulary
+        texts, reader, cross, rows.prompt, rows.frames, settings.heads, length, decode.vocabulary
     )
 
 
@@ -114,29 +114,38 @@ class Recogniser:
 
     def __init__(
         self,
-        encoder: Encoder,
+        listener: Listener,
         decoder: Any,
-        memory: PaddingMemory | None,
         settings: RecogniserSettings,
+        most: int,
         mesh: Mesh,
         on_compile: Callable[[str], None],
     ) -> None:
         """Take over what lies on the mesh's devices.
+
+        Args:
+            decoder: the model that `settings.decode` runs.
+            most: windows of a batch, on each part of the mesh.
 
         Raises:
             WhisfusionError: the mesh spreads weights over an axis that recognising has no use for.
         """
         if mesh.shape["fsdp"] > 1:
             raise WhisfusionError("mesh: fsdp is for training; use data or tensor")
-        self._encoder = encoder
+        self._listener = listener
         self._decoder = decoder
-        self._memory = memory
-        self._mesh = mesh
         self._settings = settings
+        self._most = most
+        self._mesh = mesh
         self._on_compile = on_compile
-        self._programs: dict[tuple[int, int, RecogniserSettings], Any] = {}
+        self._programs: dict[Any, Any] = {}
         self.compile_seconds = 0.0
         """Spent compiling so far; not part of any batch's time."""
+
+    @property
+    def programs(self) -> int:
+        """Compiled so far."""
+        return len(self._programs)
 
     def __call__(
         self,
@@ -155,45 +164,44 @@ class Recogniser:
         Returns:
             NumPy results with a row a window, and the seconds that it took.
         """
-        parts = self._parts(len(windows))
         begin, compiled = time.perf_counter(), self.compile_seconds
-        models, batch, settings = self._batch(windows, prompts, numbers, bucket)
-        texts = jax.device_get(self._program(bucket, models, batch, settings)(models, batch))
+        parts = self._parts(len(windows))
+        count = len(windows) * parts
+        rows = self._rows(count)
+        # The last is repeated where nothing is asked.
+        filled = [divmod(min(row, count - 1), parts) for row in range(rows)]
+        padded = [pad_to(window, bucket) for window in windows]
+        heard = self._hear([padded[window] for window, _ in filled], count, bucket)
+        each = candidates_of(self._settings.decode) // parts
+        arrays = (
+            np.arange(rows) < count,
+            np.array([frames_of(windows[window]) for window, _ in filled], np.int32),
+            np.array([prompts[window] for window, _ in filled], np.int32),
+            np.array([(*numbers[window], part * each) for window, part in filled], np.uint32),
+        )
+        texts = jax.device_get(self._write(heard, arrays, bucket, each))
         seconds = time.perf_counter() - begin - (self.compile_seconds - compiled)
         return joined(texts, len(windows), parts), seconds
 
     def prepare(self, bucket: int, windows: int, prompt: Sequence[int]) -> None:
         """Compile what so many windows of a bucket need, if it isn't there."""
-        silence = [np.zeros(1, np.float32)] * windows
-        arguments = self._batch(silence, [prompt] * windows, [(0, 0)] * windows, bucket)
-        self._program(bucket, *arguments)
-
-    def _batch(
-        self,
-        windows: Sequence[np.ndarray],
-        prompts: Sequence[Sequence[int]],
-        numbers: Sequence[tuple[int, int]],
-        bucket: int,
-    ) -> tuple[tuple[Encoder, Any, PaddingMemory | None], Windows, RecogniserSettings]:
-        """What a program is called with."""
-        parts = self._parts(len(windows))
-        count = len(windows) * parts
-        # A power of two of rows on each shard of the mesh, the last repeated: few shapes to
-        # compile, and no row that runs on.
-        shards = row_shards(self._mesh)
-        rows = shards << (-(-count // shards) - 1).bit_length()
-        filled = [divmod(min(row, count - 1), parts) for row in range(rows)]
-        memory = self._memory if bucket < WINDOW_SECONDS else None
-        each = candidates_of(self._settings.decode) // parts
-        settings = replace(self._settings, decode=with_candidates(self._settings.decode, each))
+        rows = self._rows(windows)
+        silence = [np.zeros(bucket * SAMPLE_RATE, np.float32)] * rows
+        heard = self._hear(silence, 1, bucket)
         arrays = (
-            np.stack([pad_to(windows[window], bucket) for window, _ in filled]),
-            np.array([frames_of(windows[window]) for window, _ in filled], np.int32),
-            np.array([prompts[window] for window, _ in filled], np.int32),
-            np.array([(*numbers[window], part * each) for window, part in filled], np.uint32),
+            np.zeros(rows, bool),
+            np.ones(rows, np.int32),
+            np.array([prompt] * rows, np.int32),
+            np.zeros((rows, 3), np.uint32),
         )
-        batch = Windows(*jax.device_put(arrays, by_rows(self._mesh)))
-        return (self._encoder, self._decoder, memory), batch, settings
+        jax.block_until_ready(
+            self._write(heard, arrays, bucket, candidates_of(self._settings.decode))
+        )
+
+    def _rows(self, count: int) -> int:
+        """Of the batch that holds so many: one on each part of the mesh, or all it ever has."""
+        shards = row_shards(self._mesh)
+        return shards if count <= shards else shards * self._most
 
     def _parts(self, windows: int) -> int:
         """Shards that each window's candidates are spread over, where there are shards to spare."""
@@ -201,18 +209,69 @@ class Recogniser:
         spare = max(1, row_shards(self._mesh) // windows)
         return max(part for part in range(1, spare + 1) if candidates % part == 0)
 
-    def _program(
-        self,
-        bucket: int,
-        models: tuple[Encoder, Any, PaddingMemory | None],
-        batch: Windows,
-        settings: RecogniserSettings,
-    ) -> Any:
-        key = bucket, len(batch.samples), settings
+    def _hear(self, samples: Sequence[np.ndarray], live: int, bucket: int) -> Heard:
+        """A batch's rows, of which so many are live, by a bucket's program.
+
+        On a CPU one row after the other, so that the caches keep what a layer writes
+        (docs/long_recordings.md).
+        """
+        decode, by_row = self._settings.decode, by_rows(self._mesh)
+        shards = row_shards(self._mesh)
+        each = len(samples) // shards
+        length, listener = length_for(decode, bucket), self._listener
+        if bucket == WINDOW_SECONDS:
+            listener = replace(listener, memory=None)
+        if not has_use_for_head(decode, each):
+            listener = replace(listener, head=None)
+
+        def hear(rows: Sequence[np.ndarray]) -> Heard:
+            batch = jax.device_put(np.stack(rows), by_row)
+            key = "hear", bucket, len(batch), listener.head is None
+            what = f"the encoder, windows of {bucket} s"
+            args = listener, batch, self._settings.mel_bins, length, self._mesh
+            return self._compiled(key, what, hear_spread, *args)(listener, batch)
+
+        if each == 1 or jax.default_backend() != "cpu":
+            return hear(samples)
+        batch: Heard | None = None
+        for own in range(min(each, live)):
+            heard = hear(samples[own::each])
+            if batch is None:
+                batch = jax.tree.map(
+                    lambda rows: jnp.zeros(
+                        (len(samples), *rows.shape[1:]), rows.dtype, device=by_row
+                    ),
+                    heard,
+                )
+            batch = put_rows(batch, heard, np.int32(own), self._mesh)
+        assert batch is not None
+        return batch
+
+    def _write(
+        self, heard: Heard, arrays: tuple[np.ndarray, ...], bucket: int, candidates: int
+    ) -> Texts:
+        """What is heard to texts; arrays are those of `Rows`."""
+        decode = with_candidates(self._settings.decode, candidates)
+        settings = replace(self._settings, decode=decode)
+        rows = Rows(*jax.device_put(arrays, by_rows(self._mesh)))
+        length = length_for(decode, bucket)
+        # Windows of 30 s have no memory, so no bias.
+        key = (
+            "write",
+            length,
+            len(rows.wanted),
+            rows.prompt.shape,
+            candidates,
+            jax.tree.structure(heard),
+        )
+        what = f"the decoder, up to {length} s, {len(rows.wanted)} at once"
+        args = self._decoder, heard, rows, settings, length, self._mesh
+        return self._compiled(key, what, write_spread, *args)(self._decoder, heard, rows)
+
+    def _compiled(self, key: Any, what: str, function: Any, *args: Any) -> Any:
         if key not in self._programs:
-            self._on_compile(f"compiling for windows of {bucket} s, {len(batch.samples)} at once")
+            self._on_compile(f"compiling {what}")
             begin = time.perf_counter()
-            lowered = recognise_spread.lower(models, batch, settings, self._mesh)
-            self._programs[key] = lowered.compile()
+            self._programs[key] = function.lower(*args).compile()
             self.compile_seconds += time.perf_counter() - begin
         return self._programs[key]

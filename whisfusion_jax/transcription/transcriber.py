@@ -43,6 +43,7 @@ from whisfusion_jax.transcription.doubts import (
     repeats,
     said_once,
 )
+from whisfusion_jax.transcription.hearing import Listener
 from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
 from whisfusion_jax.transcription.transcript import Segment, Transcript
@@ -182,10 +183,10 @@ class Transcriber:
         self._shortlist = chosen.shortlist
         heads = _alignment_heads(bundle) if word_times else ()
         self.recogniser = Recogniser(
-            bundle.load_encoder(dtype, mesh),
+            Listener(bundle.load_encoder(dtype, mesh), chosen.reader, memory, chosen.head),
             chosen.models,
-            memory,
             RecogniserSettings(model.mel_bins, chosen.decode, heads),
+            batch_size,
             mesh,
             on_compile,
         )
@@ -279,15 +280,14 @@ class Transcriber:
                 yield recording.error or _transcript(recording)
 
     def warm_up(self, track: Callable[[Sequence[int]], Iterable[int]] = lambda each: each) -> None:
-        """Compile for windows of all lengths and batches of all sizes, so that nothing is later.
+        """Compile for windows of all lengths, one at once and many, so that nothing is later.
 
         Args:
             track: wraps the lengths, for progress.
         """
         prompt = self._prompt(self._language)
-        sizes = [1 << power for power in range(self._batch_size.bit_length())]
         for bucket in track(self._buckets):
-            for size in sizes:
+            for size in {1, self._batch_size}:
                 self.recogniser.prepare(bucket, size, prompt)
 
     def _checked(self, language: str | None) -> str | None:

@@ -1,0 +1,119 @@
+"""Samples to what decoders read of them: a program for each bucket, and few lengths come out."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
+from whisfusion_jax.audio.windows import WINDOW_SECONDS
+from whisfusion_jax.config import FRAMES_PER_SECOND, ROWS
+from whisfusion_jax.models.ctc import BLANK, CtcHead
+from whisfusion_jax.models.decoder import CrossCache, Decoder
+from whisfusion_jax.models.denoiser import Denoiser
+from whisfusion_jax.models.encoder import Encoder
+from whisfusion_jax.models.padding_memory import PaddingMemory
+
+LENGTHS = (10, 20, WINDOW_SECONDS)
+"""Seconds of audio that decoders are compiled for. Their loops take several seconds each to
+compile, and read a little more where a bucket is shorter."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Heard:
+    """What decoders read of a batch's audio: made once, read at every step."""
+
+    cross: CrossCache
+    pieces: tuple[jax.Array, jax.Array] | None
+    """[batch, moments] int32 and float32: what a CTC head hears, BLANK behind it, and how sure it
+    is."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Listener:
+    """The models that hear."""
+
+    encoder: Encoder
+    reader: Decoder | Denoiser
+    """Whose cross-attention will read what is heard."""
+    memory: PaddingMemory | None
+    """None for windows of 30 s."""
+    head: CtcHead | None
+
+    def __call__(self, samples: jax.Array, mel_bins: int, length: int) -> Heard:
+        """Log-mel, encoder, cross-attention's keys and values, a head's pieces.
+
+        Args:
+            samples: [batch, n] float32, zero-padded to a bucket.
+            length: seconds that the result is padded to, with what no decoder looks at.
+        """
+        memory = self.memory
+        loudness = None if memory is None else memory.config.loudness
+        audio = self.encoder(log_mel(samples, mel_bins, loudness), memory)
+        frames = samples.shape[1] // SAMPLE_RATE * FRAMES_PER_SECOND
+        pieces = None
+        if self.head is not None:
+            heard, sure = self.head.hear(audio.states[:, :frames])
+            moments = -(-length * FRAMES_PER_SECOND // self.head.stride)
+            pieces = _longer(heard, 1, moments, BLANK), _longer(sure, 1, moments, 0)
+        cross = self.reader.cross_cache(audio)
+        if memory is not None:
+            positions = memory.positions(length * FRAMES_PER_SECOND)
+            layers = jax.tree.map(lambda each: _longer(each, 2, positions, 0), cross.layers)
+            assert cross.bias is not None
+            cross = CrossCache(layers, _longer(cross.bias, 3, positions, -jnp.inf))
+        return Heard(cross, pieces)
+
+
+def _longer(each: jax.Array, axis: int, size: int, fill: float) -> jax.Array:
+    behind = [(0, 0)] * each.ndim
+    behind[axis] = 0, size - each.shape[axis]
+    return jnp.pad(each, behind, constant_values=fill)
+
+
+@partial(jax.jit, static_argnames=("mel_bins", "length", "mesh"))
+def hear_spread(
+    listener: Listener, samples: jax.Array, mel_bins: int, length: int, mesh: Mesh
+) -> Heard:
+    """What a listener hears, rows spread over a mesh."""
+
+    def alone(listener: Listener, samples: jax.Array) -> Heard:
+        return listener(samples, mel_bins, length)
+
+    return jax.shard_map(
+        alone,
+        mesh=mesh,
+        in_specs=(P(), P(ROWS)),
+        out_specs=P(ROWS),
+        # The axis `tensor` is left to the compiler.
+        axis_names=set(ROWS),
+        check_vma=False,
+    )(listener, samples)
+
+
+@partial(jax.jit, static_argnames="mesh", donate_argnums=0)
+def put_rows(batch: Heard, rows: Heard, at: jax.Array, mesh: Mesh) -> Heard:
+    """Write rows into each shard of a batch, in place.
+
+    Args:
+        at: int32: the shard's own row from which on.
+    """
+
+    def alone(batch: Heard, rows: Heard, at: jax.Array) -> Heard:
+        return jax.tree.map(
+            lambda all_, new: jax.lax.dynamic_update_slice_in_dim(all_, new, at, 0), batch, rows
+        )
+
+    return jax.shard_map(
+        alone,
+        mesh=mesh,
+        in_specs=(P(ROWS), P(ROWS), P()),
+        out_specs=P(ROWS),
+        axis_names=set(ROWS),
+        check_vma=False,
+    )(batch, rows, at)
