@@ -1,6 +1,6 @@
 """Words with times to subtitles: cues of a few short lines, as SubRip or WebVTT."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -8,7 +8,7 @@ from typing import Literal
 import pysubs2
 
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.transcription.words import Word
+from whisfusion_jax.transcription.words import Word, joined
 
 SubtitleFormat = Literal["srt", "vtt"]
 
@@ -48,6 +48,8 @@ class _Timed:
     text: str
     start: float
     end: float
+    blank: bool
+    """Whether one parts it from the word before."""
 
 
 Cue = list[list[_Timed]]
@@ -88,11 +90,16 @@ def cues(words: Sequence[Word], options: SubtitleOptions = USUAL) -> list[Cue]:
     return found
 
 
+def line_of(words: Iterable[_Timed]) -> str:
+    """A cue's words as a text."""
+    return joined((word.text, word.blank) for word in words)
+
+
 def _timed(words: Sequence[Word]) -> Iterator[_Timed]:
     for word in words:
         if word.start is None or word.end is None:
             raise WhisfusionError("subtitles need word times")
-        yield _Timed(word.text, word.start, word.end)
+        yield _Timed(word.text, word.start, word.end, word.blank)
 
 
 def _goes_on(cue: Cue, word: _Timed) -> bool:
@@ -104,7 +111,7 @@ def _goes_on(cue: Cue, word: _Timed) -> bool:
 
 
 def _fits(line: Sequence[_Timed], word: _Timed, options: SubtitleOptions) -> bool:
-    width = sum(len(each.text) + 1 for each in line) + len(word.text)
+    width = len(line_of([*line, word]))
     most = options.max_words_per_line
     return width <= options.max_line_width and (most is None or len(line) < most)
 
@@ -134,4 +141,4 @@ def _shown(cue: Cue, kind: SubtitleFormat, marked: _Timed | None = None) -> str:
         text = escape(text, quote=False) if kind == "vtt" else text
         return rf"{{\u1}}{text}{{\u0}}" if word is marked else text
 
-    return r"\N".join(" ".join(map(one, line)) for line in cue)
+    return r"\N".join(joined((one(word), word.blank) for word in line) for line in cue)

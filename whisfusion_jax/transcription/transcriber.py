@@ -48,7 +48,7 @@ from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
 from whisfusion_jax.transcription.transcript import Segment, Transcript
 from whisfusion_jax.transcription.winner import Winner, pick_winner
-from whisfusion_jax.transcription.words import group_words
+from whisfusion_jax.transcription.words import group_words, joined
 
 SHORT_WINDOW = 10 - SPARE_SECONDS
 """Fills the bucket of 10 s, with its spare."""
@@ -406,7 +406,14 @@ class Transcriber:
             tokens=tuple(own),
             confidences=tuple(confidence[: len(own)].tolist()),
             fixed_at=tuple(fixed_at),
-            words=group_words(own, confidence.tolist(), fixed_at, self._tokenizer, when),
+            words=group_words(
+                own,
+                confidence.tolist(),
+                fixed_at,
+                self._tokenizer,
+                piece.recording.language,
+                when,
+            ),
             steps=int(texts.steps[row, best]),
             avg_logprob=float(np.log(np.maximum(confidence[: length + 1], 1e-30)).mean()),
             no_speech_prob=no_speech if np.isfinite(no_speech) else None,
@@ -418,7 +425,7 @@ def _transcript(recording: Recording) -> Transcript:
         segment for number in range(recording.windows) for segment in recording.segments[number]
     )
     return Transcript(
-        text=" ".join(segment.text for segment in segments if segment.text),
+        text=joined((segment.text, segment.blank) for segment in segments if segment.text),
         language=recording.language,
         seconds=recording.samples / SAMPLE_RATE,
         segments=segments,

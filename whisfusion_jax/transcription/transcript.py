@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from whisfusion_jax.transcription.subtitles import USUAL, SubtitleOptions, cues, subtitles
+from whisfusion_jax.transcription.subtitles import USUAL, SubtitleOptions, cues, line_of, subtitles
 from whisfusion_jax.transcription.words import Word
 
 
@@ -31,6 +31,11 @@ class Segment:
     """Mean log-probability of the tokens and the end token."""
     no_speech_prob: float | None
     """Whisper's own probability that nobody speaks; None where its decoder didn't run."""
+
+    @property
+    def blank(self) -> bool:
+        """Whether a blank parts its text from the one before."""
+        return not self.words or self.words[0].blank
 
 
 @dataclass(frozen=True)
@@ -93,14 +98,14 @@ class Transcript:
         for cue in cues(self.words, options):
             said = [word for line in cue for word in line]
             start, end = round(1000 * said[0].start), round(1000 * said[-1].end)
-            rows.append(f"{start}\t{end}\t{' '.join(word.text for word in said)}")
+            rows.append(f"{start}\t{end}\t{line_of(said)}")
         return "\n".join(rows)
 
 
 def _named_as_whispers(word: dict[str, Any]) -> dict[str, Any]:
     times = {} if word["start"] is None else {"start": word["start"], "end": word["end"]}
     return {
-        "word": word["text"],
+        "word": " " * word["blank"] + word["text"],
         **times,
         "probability": word["confidence"],
         "fixed_at": word["fixed_at"],

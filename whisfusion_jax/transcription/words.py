@@ -1,10 +1,14 @@
 """Tokens to words, each with its confidence and its times."""
 
 import itertools
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
+
+UNSPACED = ("zh", "yue", "ja", "th", "lo", "my")
+"""Languages that are written without blanks between words, as OpenAI's whisper lists them."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Word:
     start: float | None = None
     """Seconds from the recording's start; None unless word times are asked for."""
     end: float | None = None
+    blank: bool = True
+    """Whether a blank parts it from the word before."""
 
 
 def group_words(
@@ -26,19 +32,50 @@ def group_words(
     confidences: Sequence[float],
     fixed_at: Sequence[int],
     tokenizer: WhisperTokenizer,
+    language: str | None = None,
     when: Callable[[int, int], tuple[float, float]] | None = None,
 ) -> tuple[Word, ...]:
     """Tokens to words: one begins where a token begins with a blank.
 
-    A script without blanks gives one word from blank to blank.
+    In scripts without blanks one begins with each token that whole letters come before, but for
+    closing punctuation (openai/whisper does likewise).
 
     Args:
+        language: a code; None for English.
         when: the seconds between which the tokens from one to before another are spoken.
     """
-    begins = [i for i, token in enumerate(tokens) if not i or tokenizer.begins_word(token)]
+    if language in UNSPACED:
+        begins = _letters(tokens, tokenizer)
+    else:
+        begins = [i for i, token in enumerate(tokens) if not i or tokenizer.begins_word(token)]
     words = []
     for begin, end in itertools.pairwise([*begins, len(tokens)]):
-        text = tokenizer.decode(tokens[begin:end]).strip()
+        text = tokenizer.decode(tokens[begin:end])
         times = when(begin, end) if when else (None, None)
-        words.append(Word(text, min(confidences[begin:end]), max(fixed_at[begin:end]), *times))
+        blank = language not in UNSPACED or text.startswith(" ")
+        sure, at = min(confidences[begin:end]), max(fixed_at[begin:end])
+        words.append(Word(text.strip(), sure, at, *times, blank))
     return tuple(word for word in words if word.text)
+
+
+def joined(words: Iterable[tuple[str, bool]]) -> str:
+    """Words, and whether a blank parts each from the one before, to a text."""
+    return "".join(" " * blank + text for text, blank in words).strip()
+
+
+def _letters(tokens: Sequence[int], tokenizer: WhisperTokenizer) -> list[int]:
+    """Where tokens begin whole letters that close nothing."""
+    begins, begin = [], 0
+    for end in range(1, len(tokens) + 1):
+        text = tokenizer.decode(tokens[begin:end])
+        # A letter may take several tokens.
+        if text.endswith("\ufffd") and end < len(tokens):
+            continue
+        if not begins or not all(_closes(letter) for letter in text.strip()):
+            begins.append(begin)
+        begin = end
+    return begins
+
+
+def _closes(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Po", "Pe", "Pf")

@@ -77,10 +77,11 @@ class Writer:
         """Show what is there of a text that goes to standard output."""
         if not segment.text:
             return
+        before = " " * (self._begun and segment.blank)
         if self._console.is_terminal:
-            self._console.print(" " * self._begun, coloured(segment.words), sep="", end="")
+            self._console.print(before, coloured(segment.words), sep="", end="")
         else:
-            print(" " * self._begun + segment.text, end="", flush=True)
+            print(before + segment.text, end="", flush=True)
         self._begun = True
 
     def transcript(self, file: str, transcript: Transcript, stem: Path | None) -> None:
@@ -120,7 +121,11 @@ class Writer:
 
 def coloured(words: Iterable[Word]) -> Text:
     """A text, each word in the colour of its confidence."""
-    return Text(" ").join(Text(word.text, colour_of(word.confidence)) for word in words)
+    text = Text()
+    for word in words:
+        text.append(" " * (word.blank and bool(text)))
+        text.append(word.text, colour_of(word.confidence))
+    return text
 
 
 def colour_of(confidence: float) -> str:
