@@ -51,10 +51,10 @@ def group_words(
     words = []
     for begin, end in itertools.pairwise([*begins, len(tokens)]):
         text = tokenizer.decode(tokens[begin:end])
-        times = when(begin, end) if when else (None, None)
+        start, stop = when(begin, end) if when else (None, None)
         blank = language not in UNSPACED or text.startswith(" ")
         sure, at = min(confidences[begin:end]), max(fixed_at[begin:end])
-        words.append(Word(text.strip(), sure, at, *times, blank))
+        words.append(Word(text.strip(), sure, at, start, stop, blank))
     return tuple(word for word in words if word.text)
 
 
@@ -65,7 +65,8 @@ def joined(words: Iterable[tuple[str, bool]]) -> str:
 
 def _letters(tokens: Sequence[int], tokenizer: WhisperTokenizer) -> list[int]:
     """Where tokens begin whole letters that close nothing."""
-    begins, begin = [], 0
+    begins: list[int] = []
+    begin = 0
     for end in range(1, len(tokens) + 1):
         text = tokenizer.decode(tokens[begin:end])
         # A letter may take several tokens.
