@@ -83,6 +83,10 @@ class DecodingOptions:
     diffusion, and for ar and exact 19.5 if the recording is longer than 30."""
     initial_prompt: str | None = None
     """Text that each window is written as if it followed: names, spelling, style."""
+    fix: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Words that are known: where the text says something like them (or, as HEARD=KNOWN, the very
+    words that are heard) they stand, and diffusion writes what is around them anew; several times,
+    perhaps."""
     word_times: bool = False
     """Say in JSON when each word begins and ends; subtitles have it in any case."""
     strict: bool = False
@@ -114,6 +118,7 @@ class DecodingOptions:
             batch_size=self.batch_size,
             window=self.window,
             initial_prompt=self.initial_prompt,
+            fix=self.fix,
             word_times=self.word_times or word_times,
             strict=self.strict,
             mesh=make_mesh(MeshConfig(tensor=self.tensor), jax.local_devices()),

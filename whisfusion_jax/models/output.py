@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 
 _TILE = 64
 _FEW = 5
@@ -47,8 +48,21 @@ def arg_max(logits: jax.Array) -> jax.Array:
     place is sought in one tile alone.
     """
     filled = (*((0, 0),) * (logits.ndim - 1), (0, -logits.shape[-1] % _TILE))
-    tiles = jnp.pad(logits, filled, constant_values=-jnp.inf)
+    tiles = jnp.pad(_whole(logits), filled, constant_values=-jnp.inf)
     tiles = tiles.reshape(*logits.shape[:-1], -1, _TILE)
     tile = tiles.max(-1).argmax(-1)
     own = jnp.take_along_axis(tiles, tile[..., None, None], axis=-2)[..., 0, :]
     return (_TILE * tile + own.argmax(-1)).astype(jnp.int32)
+
+
+def _whole(logits: jax.Array) -> jax.Array:
+    """Gathered from devices that share the vocabulary.
+
+    Padding parts would move them by a permutation, for which a CPU waits for all devices of a mesh,
+    even those whose rows are done.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if "tensor" in mesh.auto_axes and mesh.shape["tensor"] > 1:
+        rows = (P.UNCONSTRAINED,) * (logits.ndim - 1)
+        return jax.lax.with_sharding_constraint(logits, P(*rows, None))
+    return logits

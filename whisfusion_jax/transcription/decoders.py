@@ -57,6 +57,9 @@ class Asked:
     draws: Draws
     wanted: jax.Array
     """[batch] bool: False for rows that fill the batch up."""
+    given: jax.Array | None = None
+    """[batch, n] int32: what stands in a canvas of n tokens, and FREE, for diffusion; None is
+    nothing."""
 
 
 @dataclass(frozen=True)
@@ -180,13 +183,14 @@ class Diffusion:
             seconds: of audio, at most.
         """
         length, batch = canvas_for(seconds), len(asked.wanted)
-        rule = self.settings.rule
+        rule, given = self.settings.rule, asked.given
         # Stretches end when the text does, whatever number of steps a rule has.
-        if model.denoiser.warm and rule.stops_early and rule.steps >= length:
+        if given is None and model.denoiser.warm and rule.stops_early and rule.steps >= length:
             how = Stretches(self.settings, length, self.stretch)
             return _by_stretches(model, heard, asked, seconds, how)
-        given = jnp.where(asked.wanted[:, None], FREE, self.vocabulary.end)
-        given = jnp.broadcast_to(given, (batch, length))
+        if given is None:
+            given = jnp.full((batch, length), FREE)
+        given = jnp.where(asked.wanted[:, None], given, self.vocabulary.end)
         found = denoise(
             model.denoiser, heard.cross, asked.prompt, given, asked.draws, self.settings
         )

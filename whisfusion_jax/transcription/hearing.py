@@ -1,11 +1,13 @@
 """Samples to what decoders read of them: a program for each bucket, and few lengths come out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
@@ -85,15 +87,8 @@ def hear_spread(
     def alone(listener: Listener, samples: jax.Array) -> Heard:
         return listener(samples, mel_bins, length)
 
-    return jax.shard_map(
-        alone,
-        mesh=mesh,
-        in_specs=(P(), P(ROWS)),
-        out_specs=P(ROWS),
-        # The axis `tensor` is left to the compiler.
-        axis_names=set(ROWS),
-        check_vma=False,
-    )(listener, samples)
+    heard = _by_rows(alone, mesh, (P(), P(ROWS)))(listener, samples)
+    return _laid_out(heard, mesh)
 
 
 @partial(jax.jit, static_argnames="mesh", donate_argnums=0)
@@ -109,11 +104,30 @@ def put_rows(batch: Heard, rows: Heard, at: jax.Array, mesh: Mesh) -> Heard:
             lambda all_, new: jax.lax.dynamic_update_slice_in_dim(all_, new, at, 0), batch, rows
         )
 
+    return _laid_out(_by_rows(alone, mesh, (P(ROWS), P(ROWS), P()))(batch, rows, at), mesh)
+
+
+def _by_rows(alone: Callable[..., Heard], mesh: Mesh, inputs: tuple[P, ...]) -> Any:
     return jax.shard_map(
         alone,
         mesh=mesh,
-        in_specs=(P(ROWS), P(ROWS), P()),
+        in_specs=inputs,
         out_specs=P(ROWS),
+        # The axis `tensor` is left to the compiler.
         axis_names=set(ROWS),
         check_vma=False,
-    )(batch, rows, at)
+    )
+
+
+def _laid_out(heard: Heard, mesh: Mesh) -> Heard:
+    """Rows, and heads where they can be shared out, each on its devices.
+
+    Parts of a mesh end their loops by themselves, so nothing may have to move there.
+    """
+
+    def lay(each: jax.Array) -> jax.Array:
+        shared = each.ndim == 4 and each.shape[1] > 1 and each.shape[1] % mesh.shape["tensor"] == 0
+        where = P(ROWS, "tensor") if shared else P(ROWS)
+        return jax.lax.with_sharding_constraint(each, NamedSharding(mesh, where))
+
+    return jax.tree.map(lay, heard)

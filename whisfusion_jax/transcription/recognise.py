@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, frames_of, pad_to
 from whisfusion_jax.config import ROWS
+from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import Draws
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import by_rows, row_shards
@@ -66,6 +67,8 @@ class Rows:
     numbers: jax.Array
     """[batch, 3] uint32, for random draws: the seed, each window's own number, and that of the
     first candidate."""
+    given: jax.Array | None = None
+    """As in `Asked`."""
 
 
 @partial(jax.jit, static_argnames=("settings", "length", "mesh"))
@@ -100,7 +103,7 @@ def _write(
     numbers, decode = rows.numbers, settings.decode
     keys = jax.vmap(lambda pair: jax.random.fold_in(jax.random.key(pair[0]), pair[1]))(numbers)
     draws = Draws(keys, numbers[:, 2].astype(jnp.int32))
-    texts = decode(model, heard, Asked(rows.prompt, draws, rows.wanted), length)
+    texts = decode(model, heard, Asked(rows.prompt, draws, rows.wanted, rows.given), length)
     if not settings.heads:
         return texts
     reader, cross = decode.reader(model), heard.cross
@@ -153,6 +156,7 @@ class Recogniser:
         prompts: Sequence[Sequence[int]],
         numbers: Sequence[tuple[int, int]],
         bucket: int,
+        given: Sequence[Sequence[int]] | None = None,
     ) -> tuple[Texts, float]:
         """Recognise windows of one bucket.
 
@@ -160,6 +164,7 @@ class Recogniser:
             windows: each [samples], at most `bucket` seconds.
             numbers: the seed and each window's own number.
             bucket: seconds.
+            given: of each window's text the tokens that stand, and FREE; `canvas` of them.
 
         Returns:
             NumPy results with a row a window, and the seconds that it took.
@@ -178,10 +183,15 @@ class Recogniser:
             np.array([frames_of(windows[window]) for window, _ in filled], np.int32),
             np.array([prompts[window] for window, _ in filled], np.int32),
             np.array([(*numbers[window], part * each) for window, part in filled], np.uint32),
+            None if given is None else np.array([given[window] for window, _ in filled], np.int32),
         )
         texts = jax.device_get(self._write(heard, arrays, bucket, each))
         seconds = time.perf_counter() - begin - (self.compile_seconds - compiled)
         return joined(texts, len(windows), parts), seconds
+
+    def canvas(self, bucket: int) -> int:
+        """Tokens of a bucket's canvases, for `given`."""
+        return canvas_for(length_for(self._settings.decode, bucket))
 
     def prepare(self, bucket: int, windows: int, prompt: Sequence[int]) -> None:
         """Compile what so many windows of a bucket need, if it isn't there."""
@@ -248,22 +258,16 @@ class Recogniser:
         return batch
 
     def _write(
-        self, heard: Heard, arrays: tuple[np.ndarray, ...], bucket: int, candidates: int
+        self, heard: Heard, arrays: tuple[np.ndarray | None, ...], bucket: int, candidates: int
     ) -> Texts:
         """What is heard to texts; arrays are those of `Rows`."""
         decode = with_candidates(self._settings.decode, candidates)
         settings = replace(self._settings, decode=decode)
         rows = Rows(*jax.device_put(arrays, by_rows(self._mesh)))
         length = length_for(decode, bucket)
-        # Windows of 30 s have no memory, so no bias.
-        key = (
-            "write",
-            length,
-            len(rows.wanted),
-            rows.prompt.shape,
-            candidates,
-            jax.tree.structure(heard),
-        )
+        # Windows of 30 s have no memory, so no bias; and nothing may be given.
+        kind = jax.tree.structure((heard, rows))
+        key = "write", length, kind, rows.prompt.shape, candidates
         what = f"the decoder, up to {length} s, {len(rows.wanted)} at once"
         args = self._decoder, heard, rows, settings, length, self._mesh
         return self._compiled(key, what, write_spread, *args)(self._decoder, heard, rows)

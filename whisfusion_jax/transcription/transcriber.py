@@ -26,6 +26,7 @@ from whisfusion_jax.audio.windows import (
 )
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND
+from whisfusion_jax.decoding.denoising import FREE
 from whisfusion_jax.decoding.unmasking import UnmaskingRule
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
@@ -43,6 +44,7 @@ from whisfusion_jax.transcription.doubts import (
     repeats,
     said_once,
 )
+from whisfusion_jax.transcription.fixing import Known, masked_around
 from whisfusion_jax.transcription.hearing import Listener
 from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
@@ -89,6 +91,7 @@ class Transcriber:
         stretch: int | None = None,
         buckets: Sequence[int] = BUCKETS,
         initial_prompt: str | None = None,
+        fix: Sequence[str] = (),
         word_times: bool = False,
         strict: bool = False,
         dtype: DTypeLike | None = None,
@@ -123,6 +126,9 @@ class Transcriber:
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
             initial_prompt: text that each window is written as if it followed: names, spelling,
                 style. Its last 200 tokens count.
+            fix: words that are known, by diffusion: where a window says something like them (or,
+                as "heard=known", the very words that are heard) they stand, and a few tokens around
+                them are written anew.
             word_times: say of each word when it begins and ends; costs one pass over the text.
             strict: refuse damaged recordings; otherwise what is in them is transcribed, and the
                 transcript's `warning` says what is missing.
@@ -176,6 +182,9 @@ class Transcriber:
             if bundle.config.denoiser and not bundle.config.denoiser.warm:
                 raise WhisfusionError("initial_prompt: this denoiser has learned none")
             self._earlier = tokenizer.earlier(initial_prompt, _EARLIER_TOKENS)
+        self._known = [Known.parse(text) for text in fix]
+        if fix and name != "diffusion":
+            raise WhisfusionError("fix: only diffusion writes around words that are known")
         wishes = Wishes(
             name, beams, rule, candidates, temperature, stretch, before=len(self._earlier)
         )
@@ -345,6 +354,7 @@ class Transcriber:
                 segment = self._segment(piece, texts, row, most=0)
             elif repeats(first):
                 segment = self._segment(piece, texts, row, most=said_once(first.tokens))
+            segment = self._fixed(piece, segment)
             if again := piece.again:
                 again.parts[piece.number] = segment
                 again.repeats |= repeats(first)
@@ -356,6 +366,35 @@ class Transcriber:
                 yield from parts
             else:
                 recording.segments[piece.number] = (segment,)
+
+    def _fixed(self, piece: Piece, segment: Segment) -> Segment:
+        """With the words that are known, if something like them was written."""
+        spelled = self._tokenizer, piece.recording.language
+        written = segment.tokens, segment.confidences
+        given = masked_around(*written, self._known, *spelled) if self._known else None
+        if given is None:
+            return segment
+        if self._shortlist:
+            own = [[FREE] if each == FREE else self._shortlist.respell([each]) for each in given]
+            given = [token for tokens in own for token in tokens]
+        if given[-1] != FREE:
+            given.append(self._end)
+        room = self.recogniser.canvas(piece.bucket) - len(given)
+        if room < 0:
+            return segment
+        texts, seconds = self.recogniser(
+            [piece.samples],
+            [self._prompt(piece.recording.language)],
+            [(self._seed, piece.window.start)],
+            piece.bucket,
+            [[*given, *[FREE] * room]],
+        )
+        piece.recording.compute_seconds += seconds
+        return self._segment(piece, texts, 0)
+
+    @property
+    def _end(self) -> int:
+        return self._shortlist.end if self._shortlist else self._tokenizer.end
 
     def _prompt(self, language: str | None) -> list[int]:
         if not self._codes:
@@ -382,7 +421,7 @@ class Transcriber:
         Args:
             most: tokens, of a text that is cut there.
         """
-        end = self._shortlist.end if self._shortlist else self._tokenizer.end
+        end = self._end
         written = [each.tolist() for each in texts.tokens[row]]
         lengths = [each.index(end) if end in each else len(each) for each in written]
         tokens = [each[:length] for each, length in zip(written, lengths, strict=True)]

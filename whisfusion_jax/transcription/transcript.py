@@ -23,7 +23,7 @@ class Segment:
     confidences: tuple[float, ...]
     """Each token's probability when it was written."""
     fixed_at: tuple[int, ...]
-    """The step, from 1, that wrote each token."""
+    """The step, from 1, that wrote each token; 0 if it was given."""
     words: tuple[Word, ...]
     steps: int
     """Passes of the decoder until the text was there."""

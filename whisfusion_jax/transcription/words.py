@@ -35,27 +35,38 @@ def group_words(
     language: str | None = None,
     when: Callable[[int, int], tuple[float, float]] | None = None,
 ) -> tuple[Word, ...]:
-    """Tokens to words: one begins where a token begins with a blank.
-
-    In scripts without blanks one begins with each token that whole letters come before, but for
-    closing punctuation (openai/whisper does likewise).
+    """Tokens to words.
 
     Args:
-        language: a code; None for English.
+        language: as in `word_spans`.
         when: the seconds between which the tokens from one to before another are spoken.
     """
-    if language in UNSPACED:
-        begins = _letters(tokens, tokenizer)
-    else:
-        begins = [i for i, token in enumerate(tokens) if not i or tokenizer.begins_word(token)]
     words = []
-    for begin, end in itertools.pairwise([*begins, len(tokens)]):
+    for begin, end in word_spans(tokens, tokenizer, language):
         text = tokenizer.decode(tokens[begin:end])
         start, stop = when(begin, end) if when else (None, None)
         blank = language not in UNSPACED or text.startswith(" ")
         sure, at = min(confidences[begin:end]), max(fixed_at[begin:end])
         words.append(Word(text.strip(), sure, at, start, stop, blank))
     return tuple(word for word in words if word.text)
+
+
+def word_spans(
+    tokens: Sequence[int], tokenizer: WhisperTokenizer, language: str | None
+) -> list[tuple[int, int]]:
+    """Words, from one token to before another: one begins where a token begins with a blank.
+
+    In scripts without blanks one begins with each token that whole letters come before, but for
+    closing punctuation (openai/whisper does likewise).
+
+    Args:
+        language: a code; None for English.
+    """
+    if language in UNSPACED:
+        begins = _letters(tokens, tokenizer)
+    else:
+        begins = [i for i, token in enumerate(tokens) if not i or tokenizer.begins_word(token)]
+    return list(itertools.pairwise([*begins, len(tokens)]))
 
 
 def joined(words: Iterable[tuple[str, bool]]) -> str:
