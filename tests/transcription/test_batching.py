@@ -18,6 +18,17 @@ def segment(text: str) -> Segment:
     return Segment(0, 1, text, (), (), (), (), 1, 0.0, None)
 
 
+class Hearing:
+    """Pieces that are heard at once."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self.pieces = pieces
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 def reading(buckets: Sequence[Sequence[int]], language: str | None) -> Iterator[Piece | Recording]:
     """Recordings, each of windows that belong into some buckets."""
     for number, own in enumerate(buckets):
@@ -37,7 +48,8 @@ several = st.lists(st.lists(st.sampled_from([6, 10, 30]), max_size=30), max_size
 def test_segments_come_back_in_order(buckets: list[list[int]], size: int, hears: bool) -> None:
     batches: list[list[Piece]] = []
 
-    def recognise(pieces: Sequence[Piece]) -> list[Piece]:
+    def recognise(pieces: Sequence[Piece], heard: Hearing) -> list[Piece]:
+        assert heard.pieces is pieces
         batches.append(list(pieces))
         assert len({piece.bucket for piece in pieces}) == 1
         for piece in pieces:
@@ -49,7 +61,7 @@ def test_segments_come_back_in_order(buckets: list[list[int]], size: int, hears:
 
     found = [
         (recording.number, given and given.text)
-        for recording, given in in_batches(reading(buckets, None), recognise, size, hears)
+        for recording, given in in_batches(reading(buckets, None), Hearing, recognise, size, hears)
     ]
     expected = []
     for number, own in enumerate(buckets):
@@ -61,13 +73,14 @@ def test_segments_come_back_in_order(buckets: list[list[int]], size: int, hears:
 def test_batches_are_full_but_for_the_last() -> None:
     sizes: list[int] = []
 
-    def recognise(pieces: Sequence[Piece]) -> list[Piece]:
+    def recognise(pieces: Sequence[Piece], heard: Hearing) -> list[Piece]:
+        assert heard.pieces is pieces
         sizes.append(len(pieces))
         for piece in pieces:
             piece.recording.segments[piece.number] = (segment(""),)
         return []
 
-    list(in_batches(reading([[10] * 7, [10], [10] * 10], "en"), recognise, 4, False))
+    list(in_batches(reading([[10] * 7, [10], [10] * 10], "en"), Hearing, recognise, 4, False))
     assert sizes == [4, 4, 4, 4, 2]
 
 
@@ -82,7 +95,8 @@ def test_memory_holds_a_few_batches() -> None:
 
     recognised = 0
 
-    def recognise(pieces: Sequence[Piece]) -> list[Piece]:
+    def recognise(pieces: Sequence[Piece], heard: Hearing) -> list[Piece]:
+        assert heard.pieces is pieces
         nonlocal recognised, most
         time.sleep(0.002)
         most = max(most, read - recognised)
@@ -91,8 +105,27 @@ def test_memory_holds_a_few_batches() -> None:
             piece.recording.segments[piece.number] = (segment(""),)
         return []
 
-    assert len(list(in_batches(endless(), recognise, 4, False))) == 501
-    assert most <= 8 * 4 + 2
+    assert len(list(in_batches(endless(), Hearing, recognise, 4, False))) == 501
+    assert most <= 9 * 4 + 2
+
+
+def test_one_batch_is_heard_while_another_is_written_and_left_with_it() -> None:
+    begun: list[Hearing] = []
+
+    def hear(pieces: Sequence[Piece]) -> Hearing:
+        begun.append(Hearing(pieces))
+        return begun[-1]
+
+    def write(pieces: Sequence[Piece], heard: Hearing) -> list[Piece]:
+        assert begun[-2] is heard
+        for piece in pieces:
+            piece.recording.segments[piece.number] = (segment(""),)
+        return []
+
+    found = in_batches(reading([[10] * 40], "en"), hear, write, 4, False)
+    next(found)
+    found.close()
+    assert [each.cancelled for each in begun] == [False] * (len(begun) - 1) + [True]
 
 
 def test_what_is_read_slowly_is_not_waited_for() -> None:

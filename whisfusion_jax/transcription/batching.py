@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.transcript import Segment
@@ -14,17 +14,24 @@ _PATIENCE_SECONDS = 1.0
 """How long a batch waits to become full while nothing can be read."""
 
 
-Recognise = Callable[[Sequence[Piece]], Iterable[Piece]]
-"""Fills in the segments of pieces of one bucket; gives what is to be written again instead."""
+class Hearing(Protocol):
+    """What is being heard in a batch, beside what the others do."""
+
+    def cancel(self) -> Any:
+        """Nobody waits for it any more."""
+
+
+Heard = TypeVar("Heard", bound=Hearing)
 
 
 def in_batches(
     read: Iterable[Piece | Recording],
-    recognise: Recognise,
+    hear: Callable[[Sequence[Piece]], Heard],
+    write: Callable[[Sequence[Piece], Heard], Iterable[Piece]],
     size: int,
     hears_language: bool,
 ) -> Iterator[tuple[Recording, Segment | None]]:
-    """Recognise what is read, in batches.
+    """Recognise what is read, in batches: one is heard while the one before is written.
 
     A full batch goes first; else, once a few batches' worth of windows wait or no more can be read
     for the moment, the bucket of the one that waited longest.
@@ -32,6 +39,8 @@ def in_batches(
     Args:
         read: each recording's pieces in order, then itself; it is read in a thread, no more than a
             few batches ahead.
+        hear: begins to hear pieces of one bucket, and doesn't wait.
+        write: fills in their segments; gives what is to be written again instead.
         size: the most pieces that are recognised at once.
         hears_language: a recording's first window is to name its language for the others.
 
@@ -41,6 +50,8 @@ def in_batches(
     waiting: dict[int, deque[Piece]] = {}
     order: deque[Recording] = deque()
     held: dict[Recording, list[Piece]] = {}
+    heard: tuple[list[Piece], Heard] | None = None
+    """The batch that is written next."""
     given = 0
 
     def add(piece: Piece) -> None:
@@ -53,20 +64,28 @@ def in_batches(
             return
         waiting.setdefault(piece.bucket, deque()).append(piece)
 
+    def next_batch(least: int) -> list[Piece]:
+        """None, unless more than so many pieces wait, or a bucket is full."""
+        full = [b for b, pieces in waiting.items() if len(pieces) >= size]
+        if not full and sum(map(len, waiting.values())) <= least:
+            return []
+        bucket = min(full or waiting, key=lambda bucket: _place(waiting[bucket][0]))
+        pieces = waiting[bucket]
+        batch = [pieces.popleft() for _ in range(min(size, len(pieces)))]
+        if not pieces:
+            del waiting[bucket]
+        return batch
+
     def work(least: int) -> None:
-        """Recognise batches as long as more than so many pieces wait, or a bucket is full."""
-        while waiting:
-            full = [b for b, pieces in waiting.items() if len(pieces) >= size]
-            if not full and sum(map(len, waiting.values())) <= least:
-                return
-            bucket = min(full or waiting, key=lambda bucket: _place(waiting[bucket][0]))
-            pieces = waiting[bucket]
-            batch = [pieces.popleft() for _ in range(min(size, len(pieces)))]
-            if not pieces:
-                del waiting[bucket]
-            for piece in recognise(batch):
+        """Recognise as long as there is a next batch; all of them, if none may wait."""
+        nonlocal heard
+        while (batch := next_batch(least)) or (heard and not least):
+            before, heard = heard, (batch, hear(batch)) if batch else None
+            if before is None:
+                continue
+            for piece in write(*before):
                 waiting.setdefault(piece.bucket, deque()).append(piece)
-            for piece in batch:
+            for piece in before[0]:
                 for other in held.pop(piece.recording, ()):
                     add(other)
 
@@ -83,17 +102,21 @@ def in_batches(
             yield order.popleft(), None
             given = 0
 
-    for item in read_ahead(read, 4 * size, _PATIENCE_SECONDS):
-        if item is None:
-            work(least=0)
-        elif isinstance(item, Piece):
-            add(item)
-            work(least=3 * size)
-        elif not item.windows:
-            order.append(item)
+    try:
+        for item in read_ahead(read, 4 * size, _PATIENCE_SECONDS):
+            if item is None:
+                work(least=0)
+            elif isinstance(item, Piece):
+                add(item)
+                work(least=3 * size)
+            elif not item.windows:
+                order.append(item)
+            yield from ready()
+        work(least=0)
         yield from ready()
-    work(least=0)
-    yield from ready()
+    finally:
+        if heard:
+            heard[1].cancel()
 
 
 def _place(piece: Piece) -> tuple[int, int]:

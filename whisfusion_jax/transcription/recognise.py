@@ -4,9 +4,11 @@ A batch has one row on each part of the mesh, or is full, and rows that nothing 
 next to nothing: so two programs a length write everything.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -112,6 +114,26 @@ def _write(
     )
 
 
+@dataclass
+class Hearing:
+    """A batch that is being heard, beside what is written."""
+
+    parts: int
+    """Rows of each window."""
+    rows: int
+    """Of the batch."""
+    frames: Sequence[int]
+    """Of each window, without padding."""
+    begin: float = field(default_factory=time.perf_counter)
+    left: threading.Event = field(default_factory=threading.Event)
+    future: "Future[Heard]" = field(init=False)
+
+    def cancel(self) -> None:
+        """Stop behind the row that is being heard: nobody waits for the others."""
+        self.left.set()
+        self.future.cancel()
+
+
 class Recogniser:
     """Keeps the compiled programs; a second batch of the same shape compiles nothing."""
 
@@ -144,50 +166,68 @@ class Recogniser:
         self._programs: dict[Any, Any] = {}
         self.compile_seconds = 0.0
         """Spent compiling so far; not part of any batch's time."""
+        self._thread = ThreadPoolExecutor(1, "hearing")
+        self._end = 0.0
+        """When the last batch was written."""
 
     @property
     def programs(self) -> int:
         """Compiled so far."""
         return len(self._programs)
 
-    def __call__(
+    def hear(self, windows: Sequence[np.ndarray], bucket: int) -> "Hearing":
+        """Begin to hear windows of one bucket, in a thread.
+
+        Args:
+            windows: each [samples], at most `bucket` seconds.
+            bucket: seconds.
+        """
+        parts = self._parts(len(windows))
+        padded = [pad_to(window, bucket) for window in windows for _ in range(parts)]
+        rows = self._rows(len(padded))
+        samples = padded + [padded[-1]] * (rows - len(padded))
+        listen = self._listening(samples, len(padded), bucket)
+        hearing = Hearing(parts, rows, [frames_of(window) for window in windows])
+        hearing.future = self._thread.submit(listen, hearing.left)
+        return hearing
+
+    def write(
         self,
-        windows: Sequence[np.ndarray],
+        hearing: "Hearing",
         prompts: Sequence[Sequence[int]],
         numbers: Sequence[tuple[int, int]],
         bucket: int,
         given: Sequence[Sequence[int]] | None = None,
     ) -> tuple[Texts, float]:
-        """Recognise windows of one bucket.
+        """Write what is heard.
 
         Args:
-            windows: each [samples], at most `bucket` seconds.
             numbers: the seed and each window's own number.
-            bucket: seconds.
+            bucket: seconds, as it was heard by.
             given: of each window's text the tokens that stand, and FREE; `canvas` of them.
 
         Returns:
-            NumPy results with a row a window, and the seconds that it took.
+            NumPy results with a row a window, and the seconds that it took since the batch before.
         """
-        begin, compiled = time.perf_counter(), self.compile_seconds
-        parts = self._parts(len(windows))
-        count = len(windows) * parts
-        rows = self._rows(count)
+        windows, parts = len(hearing.frames), hearing.parts
+        count = windows * parts
         # The last is repeated where nothing is asked.
-        filled = [divmod(min(row, count - 1), parts) for row in range(rows)]
-        padded = [pad_to(window, bucket) for window in windows]
-        heard = self._hear([padded[window] for window, _ in filled], count, bucket)
+        filled = [divmod(min(row, count - 1), parts) for row in range(hearing.rows)]
+        heard = hearing.future.result()
         each = candidates_of(self._settings.decode) // parts
         arrays = (
-            np.arange(rows) < count,
-            np.array([frames_of(windows[window]) for window, _ in filled], np.int32),
+            np.arange(hearing.rows) < count,
+            np.array([hearing.frames[window] for window, _ in filled], np.int32),
             np.array([prompts[window] for window, _ in filled], np.int32),
             np.array([(*numbers[window], part * each) for window, part in filled], np.uint32),
             None if given is None else np.array([given[window] for window, _ in filled], np.int32),
         )
+        compiled = self.compile_seconds
         texts = jax.device_get(self._write(heard, arrays, bucket, each))
-        seconds = time.perf_counter() - begin - (self.compile_seconds - compiled)
-        return joined(texts, len(windows), parts), seconds
+        end = time.perf_counter()
+        seconds = end - max(hearing.begin, self._end) - (self.compile_seconds - compiled)
+        self._end = end
+        return joined(texts, windows, parts), seconds
 
     def canvas(self, bucket: int) -> int:
         """Tokens of a bucket's canvases, for `given`."""
@@ -197,7 +237,7 @@ class Recogniser:
         """Compile what so many windows of a bucket need, if it isn't there."""
         rows = self._rows(windows)
         silence = [np.zeros(bucket * SAMPLE_RATE, np.float32)] * rows
-        heard = self._hear(silence, 1, bucket)
+        heard = self._listening(silence, 1, bucket)(threading.Event())
         arrays = (
             np.zeros(rows, bool),
             np.ones(rows, np.int32),
@@ -219,8 +259,10 @@ class Recogniser:
         spare = max(1, row_shards(self._mesh) // windows)
         return max(part for part in range(1, spare + 1) if candidates % part == 0)
 
-    def _hear(self, samples: Sequence[np.ndarray], live: int, bucket: int) -> Heard:
-        """A batch's rows, of which so many are live, by a bucket's program.
+    def _listening(
+        self, samples: Sequence[np.ndarray], live: int, bucket: int
+    ) -> Callable[[threading.Event], Heard]:
+        """What hears a batch's rows, of which so many are live; it is compiled already.
 
         On a CPU one row after the other, so that the caches keep what a layer writes
         (docs/long_recordings.md).
@@ -233,29 +275,40 @@ class Recogniser:
             listener = replace(listener, memory=None)
         if not has_use_for_head(decode, each):
             listener = replace(listener, head=None)
+        at_once = each if jax.default_backend() != "cpu" else 1
+        shape = jax.ShapeDtypeStruct(
+            (at_once * shards, bucket * SAMPLE_RATE), np.float32, sharding=by_row
+        )
+        key = "hear", bucket, shape.shape, listener.head is None
+        what = f"the encoder, windows of {bucket} s"
+        args = listener, shape, self._settings.mel_bins, length, self._mesh
+        program = self._compiled(key, what, hear_spread, *args)
 
         def hear(rows: Sequence[np.ndarray]) -> Heard:
-            batch = jax.device_put(np.stack(rows), by_row)
-            key = "hear", bucket, len(batch), listener.head is None
-            what = f"the encoder, windows of {bucket} s"
-            args = listener, batch, self._settings.mel_bins, length, self._mesh
-            return self._compiled(key, what, hear_spread, *args)(listener, batch)
+            return program(listener, jax.device_put(np.stack(rows), by_row))
 
-        if each == 1 or jax.default_backend() != "cpu":
-            return hear(samples)
-        batch: Heard | None = None
-        for own in range(min(each, live)):
-            heard = hear(samples[own::each])
-            if batch is None:
-                batch = jax.tree.map(
-                    lambda rows: jnp.zeros(
-                        (len(samples), *rows.shape[1:]), rows.dtype, device=by_row
-                    ),
-                    heard,
-                )
-            batch = put_rows(batch, heard, np.int32(own), self._mesh)
-        assert batch is not None
-        return batch
+        def hear_all(left: threading.Event) -> Heard:
+            if each == at_once:
+                return hear(samples)
+            batch: Heard | None = None
+            for own in range(min(each, live)):
+                if left.is_set():
+                    raise CancelledError
+                heard = jax.block_until_ready(hear(samples[own::each]))
+                if batch is None:
+                    batch = self._empty(heard, len(samples))
+                batch = put_rows(batch, heard, np.int32(own), self._mesh)
+            assert batch is not None
+            return batch
+
+        return hear_all
+
+    def _empty(self, heard: Heard, rows: int) -> Heard:
+        """Room for a batch of so many."""
+        by_row = by_rows(self._mesh)
+        return jax.tree.map(
+            lambda each: jnp.zeros((rows, *each.shape[1:]), each.dtype, device=by_row), heard
+        )
 
     def _write(
         self, heard: Heard, arrays: tuple[np.ndarray | None, ...], bucket: int, candidates: int

@@ -47,7 +47,7 @@ from whisfusion_jax.transcription.doubts import (
 from whisfusion_jax.transcription.fixing import Known, masked_around
 from whisfusion_jax.transcription.hearing import Listener
 from whisfusion_jax.transcription.pieces import Piece, Recording
-from whisfusion_jax.transcription.recognise import Recogniser, RecogniserSettings
+from whisfusion_jax.transcription.recognise import Hearing, Recogniser, RecogniserSettings
 from whisfusion_jax.transcription.transcript import Segment, Transcript
 from whisfusion_jax.transcription.winner import Winner, pick_winner
 from whisfusion_jax.transcription.words import group_words, joined
@@ -278,7 +278,8 @@ class Transcriber:
         language = self._checked(language) or self._language
         found = in_batches(
             self._read(sources, language),
-            self._recognise,
+            self._hear,
+            self._write,
             self._batch_size,
             hears_language=bool(self._codes),
         )
@@ -338,13 +339,15 @@ class Transcriber:
             yield piece
         recording.warning = "; ".join(lost) or None
 
-    def _recognise(self, pieces: Sequence[Piece]) -> Iterator[Piece]:
+    def _hear(self, pieces: Sequence[Piece]) -> Hearing:
+        return self.recogniser.hear([piece.samples for piece in pieces], pieces[0].bucket)
+
+    def _write(self, pieces: Sequence[Piece], heard: Hearing) -> Iterator[Piece]:
         """Write pieces of one bucket; those that can't be right are to be written again."""
         prompts = [self._prompt(piece.recording.language) for piece in pieces]
         # A window's number is its place, so that a recording's text is its own.
         numbers = [(self._seed, piece.window.start) for piece in pieces]
-        samples = [piece.samples for piece in pieces]
-        texts, seconds = self.recogniser(samples, prompts, numbers, pieces[0].bucket)
+        texts, seconds = self.recogniser.write(heard, prompts, numbers, pieces[0].bucket)
         for row, piece in enumerate(pieces):
             recording = piece.recording
             recording.language = self._language_of(int(texts.language[row]))
@@ -382,8 +385,8 @@ class Transcriber:
         room = self.recogniser.canvas(piece.bucket) - len(given)
         if room < 0:
             return segment
-        texts, seconds = self.recogniser(
-            [piece.samples],
+        texts, seconds = self.recogniser.write(
+            self._hear([piece]),
             [self._prompt(piece.recording.language)],
             [(self._seed, piece.window.start)],
             piece.bucket,
