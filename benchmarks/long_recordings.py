@@ -25,6 +25,7 @@ from rich.table import Table
 from benchmarks.common import SAMPLES, load_clips
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
+from whisfusion_jax.audio.voice import MOMENT, speech_probabilities
 from whisfusion_jax.data.manifest import read_manifest
 from whisfusion_jax.data.sources import wordless
 from whisfusion_jax.text.normalise import normaliser_for
@@ -55,22 +56,40 @@ class Draw:
     """How many are joined."""
     longest_pause: float = 3.0
     """Seconds; pauses are between none and this."""
+    unbroken: bool = False
+    """Take all pauses out, within utterances, too, so that every cut is in speech."""
     seed: int = 0
 
     def joined(self) -> Joined:
         random = np.random.default_rng(self.seed)
         clips = load_clips(self.manifest)
         chosen = [clips[i] for i in random.permutation(len(clips))[: self.count]]
+        longest = 0.0 if self.unbroken else self.longest_pause
+        if self.unbroken:
+            chosen = [(utterance, _unbroken(samples)) for utterance, samples in chosen]
         parts: list[np.ndarray] = []
         places, at = [], 0
         for _, samples in chosen:
-            pause = int(random.uniform(0, self.longest_pause) * SAMPLE_RATE)
+            pause = int(random.uniform(0, longest) * SAMPLE_RATE)
             parts += [(1e-3 * random.normal(size=pause)).astype(np.float32), samples]
             at += pause + len(samples)
             places.append(((at - len(samples)) / SAMPLE_RATE, at / SAMPLE_RATE))
         clean = normaliser_for("en")
         texts = [clean(utterance.text) for utterance, _ in chosen]
         return Joined([samples for _, samples in chosen], texts, np.concatenate(parts), places)
+
+
+def _unbroken(samples: np.ndarray) -> np.ndarray:
+    """What voice activity takes for speech."""
+    kept = []
+    for piece, probabilities in speech_probabilities([samples]):
+        moments = [piece[at : at + MOMENT] for at in range(0, len(piece), MOMENT)]
+        kept += [
+            moment
+            for moment, probability in zip(moments, probabilities.tolist(), strict=True)
+            if probability >= 0.5
+        ]
+    return np.concatenate(kept) if kept else samples
 
 
 Drawn = Annotated[Draw, tyro.conf.OmitArgPrefixes]
