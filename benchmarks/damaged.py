@@ -53,7 +53,12 @@ def main(manifest: Path = SAMPLES, each: int = 10, seed: int = 0, bundle: str = 
     with tempfile.TemporaryDirectory() as folder:
         for ending in track(FORMATS, description="damaging", transient=True):
             whole = Path(folder) / f"whole.{ending}"
-            _ffmpeg(speech, "-ar", "48000" if ending in ("opus", "webm") else "16000", str(whole))
+            _ffmpeg(
+                speech,
+                "-ar",
+                "16000" if ending not in ("opus", "webm", "ac3") else "48000",
+                str(whole),
+            )
             for number in range(each):
                 path = Path(folder) / f"{number}.{ending}"
                 path.write_bytes(damaged(whole.read_bytes(), random))

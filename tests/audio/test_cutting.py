@@ -71,9 +71,23 @@ def test_speech_without_a_pause_is_cut_where_it_is_quietest(speech: list[np.ndar
     assert len(list(speech_spans([samples], len(samples)))) == 1
     samples[8 * SAMPLE_RATE : 8 * SAMPLE_RATE + 1600] *= 0.01
     windows = [window for window, _ in cut_windows([samples], 9.5)]
-    assert 8 <= windows[0].end / SAMPLE_RATE <= 8.1
-    assert windows[0].end == windows[1].start
-    assert sum(window.end - window.start for window in windows) == len(samples)
+    # Both hear 0.6 s on either side of it.
+    assert windows[0].goes_on
+    assert 8.6 <= windows[0].end / SAMPLE_RATE <= 8.7
+    assert 7.4 <= windows[1].start / SAMPLE_RATE <= 7.5
+    assert all(window.end - window.start <= 9.5 * SAMPLE_RATE for window in windows)
+    assert [window.goes_on for window in windows] == [True] * (len(windows) - 1) + [False]
+    assert windows[-1].end == len(samples)
+    apart = [window for window, _ in cut_windows([samples], 9.5, overlap=False)]
+    assert sum(window.end - window.start for window in apart) == len(samples)
+    assert not any(window.goes_on for window in apart)
+
+
+def test_windows_hold_the_samples_that_they_name(speech: list[np.ndarray]) -> None:
+    samples = np.resize(speech[1][8_000:24_000], 30 * SAMPLE_RATE)
+    for window, own in cut_windows([samples, speech[0]], 9.5):
+        whole = np.concatenate([samples, speech[0]])
+        assert np.array_equal(own, np.concatenate([whole[a:b] for a, b in window.spans]))
 
 
 @settings(max_examples=10, deadline=None)

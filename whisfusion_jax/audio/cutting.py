@@ -24,12 +24,18 @@ _SEARCH = 5 * SAMPLE_RATE
 _QUIET = SAMPLE_RATE // 10
 """Length of the moment whose loudness is compared."""
 
+_OVERLAP = int(0.6 * SAMPLE_RATE)
+"""What is heard on either side of a cut in speech, by the other window, too."""
+
 Cut = tuple[Window, np.ndarray]
 """A window and its samples."""
 
 
 def cut_windows(
-    pieces: Iterable[np.ndarray], seconds: float, whole: float | None = None
+    pieces: Iterable[np.ndarray],
+    seconds: float,
+    whole: float | None = None,
+    overlap: bool = True,
 ) -> Iterator[Cut]:
     """Speech in windows that end in pauses; what is silent for long is in none.
 
@@ -39,6 +45,7 @@ def cut_windows(
         pieces: of the recording, each [samples] float32 at 16 kHz.
         seconds: the longest that a window may be, more than 5.
         whole: a recording that is no longer is one window, whatever is in it; None is `seconds`.
+        overlap: windows that are cut in speech, where there is no pause, overlap.
     """
     pieces = iter(pieces)
     begun: list[np.ndarray] = []
@@ -53,29 +60,41 @@ def cut_windows(
             yield Window(((0, there),)), np.concatenate(begun)
         return
     longest = int(seconds * SAMPLE_RATE)
+    around = _OVERLAP if overlap else 0
     spans: list[Span] = []
     parts: list[np.ndarray] = []
-    for begin, end, samples in speech_spans(chain(begun, pieces), longest):
+    broken = False
+    for begin, end, samples, goes_on in speech_spans(chain(begun, pieces), longest - 2 * around):
         length = sum(map(len, parts))
         if spans and (length + end - begin > longest or begin - spans[-1][1] > _REST):
-            yield Window(tuple(spans)), np.concatenate(parts)
+            overlaps = broken and around > 0
+            if overlaps:
+                # As much as there is room for.
+                behind = min(around, max(longest - length, 0), len(samples))
+                spans[-1] = spans[-1][0], begin + behind
+                last = parts[-1]
+                parts.append(samples[:behind])
+                begin -= min(around, len(last))
+                samples = np.concatenate([last[-around:], samples])
+            yield Window(tuple(spans), overlaps), np.concatenate(parts)
             spans, parts = [], []
         spans.append((begin, end))
         parts.append(samples)
+        broken = goes_on
     if spans:
         yield Window(tuple(spans)), np.concatenate(parts)
 
 
 def speech_spans(
     pieces: Iterable[np.ndarray], longest: int
-) -> Iterator[tuple[int, int, np.ndarray]]:
+) -> Iterator[tuple[int, int, np.ndarray, bool]]:
     """Where somebody speaks, with a little of the silence around it; none overlap.
 
     Args:
         longest: samples; speech without a pause that is longer is cut at quiet moments.
 
     Yields:
-        the first sample, the one behind the last, and the samples.
+        the first sample, the one behind the last, the samples, and whether speech goes on behind.
     """
     kept = _Kept()
     begin: int | None = None
@@ -84,13 +103,13 @@ def speech_spans(
     """Where it was first heard, and where it ends so far; whether somebody speaks; where the next
     moment begins."""
 
-    def finished(end: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    def finished(end: int) -> Iterator[tuple[int, int, np.ndarray, bool]]:
         assert begin is not None
         if spoken - since < _SHORTEST:
             return
         first = begin
         for cut in (*kept.quiet_moments(begin, end, longest), end):
-            yield first, cut, kept.take(first, cut)
+            yield first, cut, kept.take(first, cut), cut != end
             first = cut
 
     for samples, probabilities in speech_probabilities(pieces):
@@ -107,7 +126,7 @@ def speech_spans(
                     begin, since = max(at - _EDGE, middle), at
                 spoken = min(at + MOMENT, kept.end)
                 for cut in kept.quiet_moments(begin, spoken, longest):
-                    yield begin, cut, kept.take(begin, cut)
+                    yield begin, cut, kept.take(begin, cut), True
                     begin = cut
             elif begin is not None and at - spoken >= 2 * _EDGE:
                 yield from finished(spoken + _EDGE)
@@ -143,10 +162,11 @@ class _Kept:
     def quiet_moments(self, begin: int, end: int, longest: int) -> Iterator[int]:
         """Where to cut what is longer: middles of the quietest moments before each full length."""
         while end - begin > longest:
-            begin = self._quietest(begin + longest)
+            begin = self._quietest(begin + longest, min(_SEARCH, longest - SAMPLE_RATE))
             yield begin
 
-    def _quietest(self, end: int) -> int:
-        search = self.take(end - _SEARCH, end).astype(np.float64)
+    def _quietest(self, end: int, within: int) -> int:
+        first = end - within // _QUIET * _QUIET
+        search = self.take(first, end).astype(np.float64)
         energy = np.square(search).reshape(-1, _QUIET).sum(axis=1)
-        return end - _SEARCH + int(energy.argmin()) * _QUIET + _QUIET // 2
+        return first + int(energy.argmin()) * _QUIET + _QUIET // 2

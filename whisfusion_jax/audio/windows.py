@@ -26,6 +26,8 @@ class Window:
 
     spans: tuple[Span, ...]
     """Of the recording, in order, at least one."""
+    goes_on: bool = False
+    """Speech goes on behind it: the next window begins before this one ends."""
 
     @property
     def start(self) -> int:

@@ -49,7 +49,7 @@ def in_parts(piece: Piece, segment: Segment, doubt: Doubt) -> list[Piece]:
         segment: what was written.
     """
     seconds = max(5.5, 0.55 * len(piece.samples) / SAMPLE_RATE)
-    cuts = list(cut_windows([piece.samples], seconds, whole=0))
+    cuts = list(cut_windows([piece.samples], seconds, whole=0, overlap=False))
     if len(cuts) < 2:
         return []
     again = Again(piece.number, segment, doubt, len(cuts))
@@ -108,4 +108,4 @@ def nobody_speaks(segment: Segment, piece: Piece) -> bool:
 def _spoken(piece: Piece) -> int:
     """Samples in which somebody speaks."""
     longest = len(piece.samples)
-    return sum(end - begin for begin, end, _ in speech_spans([piece.samples], longest))
+    return sum(end - begin for begin, end, *_ in speech_spans([piece.samples], longest))

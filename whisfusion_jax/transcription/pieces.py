@@ -27,15 +27,20 @@ class Recording:
     compute_seconds: float = 0.0
     windows: int = 0
     """Cut so far."""
+    written: dict[int, tuple[Segment, ...]] = field(default_factory=dict)
+    """By their windows' numbers; what is to be stitched yet."""
     segments: dict[int, tuple[Segment, ...]] = field(default_factory=dict)
-    """By their windows' numbers."""
+    """Those that stand."""
+    seams: set[int] = field(default_factory=set)
+    """Windows that overlap with the next, and are not stitched yet."""
     whole: bool = False
     """All of it is read and cut, or can't be."""
 
     @property
     def finished(self) -> bool:
         """Whether all its windows have been recognised."""
-        return self.whole and len(self.segments) == self.windows
+        # Where it can't be read any further, the last may wait for another in vain.
+        return self.whole and len(self.segments) + len(self.written) == self.windows
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,6 +48,7 @@ from whisfusion_jax.transcription.fixing import Known, masked_around
 from whisfusion_jax.transcription.hearing import Listener
 from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.recognise import Hearing, Recogniser, RecogniserSettings
+from whisfusion_jax.transcription.stitching import stitched
 from whisfusion_jax.transcription.transcript import Segment, Transcript
 from whisfusion_jax.transcription.winner import Winner, pick_winner
 from whisfusion_jax.transcription.words import group_words, joined
@@ -321,6 +322,8 @@ class Transcriber:
                     bucket = bucket_for(len(samples), self._buckets)
                     piece = Piece(recording, recording.windows, window, samples, bucket)
                     recording.windows += 1
+                    if window.goes_on:
+                        recording.seams.add(piece.number)
                     yield piece
             except AudioError as error:
                 recording.error = error
@@ -362,13 +365,28 @@ class Transcriber:
                 again.parts[piece.number] = segment
                 again.repeats |= repeats(first)
                 if len(again.parts) == again.count:
-                    recording.segments[again.number] = better_of(again)
+                    self._settle(recording, again.number, better_of(again))
                 continue
             doubt = doubt_of(first, piece)
             if doubt and segment.text and (parts := in_parts(piece, segment, doubt)):
                 yield from parts
             else:
-                recording.segments[piece.number] = (segment,)
+                self._settle(recording, piece.number, (segment,))
+
+    def _settle(self, recording: Recording, number: int, segments: tuple[Segment, ...]) -> None:
+        """Take over a window's text, stitched to its neighbours' where they overlap."""
+        written = recording.written
+        written[number] = segments
+        for left in (number - 1, number):
+            if left in recording.seams and {left, left + 1} <= written.keys():
+                ends = written[left][-1], written[left + 1][0]
+                before, after = stitched(*ends, self._tokenizer, recording.language)
+                written[left] = (*written[left][:-1], before)
+                written[left + 1] = (after, *written[left + 1][1:])
+                recording.seams.remove(left)
+        for each in (number - 1, number, number + 1):
+            if each in written and not {each - 1, each} & recording.seams:
+                recording.segments[each] = written.pop(each)
 
     def _fixed(self, piece: Piece, segment: Segment) -> Segment:
         """With the words that are known, if something like them was written."""
