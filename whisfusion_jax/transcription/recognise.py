@@ -170,11 +170,6 @@ class Recogniser:
         self._end = 0.0
         """When the last batch was written."""
 
-    @property
-    def programs(self) -> int:
-        """Compiled so far."""
-        return len(self._programs)
-
     def hear(self, windows: Sequence[np.ndarray], bucket: int) -> "Hearing":
         """Begin to hear windows of one bucket, in a thread.
 
