@@ -163,3 +163,16 @@ def test_a_reader_that_is_left_ends() -> None:
     next(found)
     found.close()
     assert len(read) < 20
+
+
+def test_what_waits_for_a_neighbour_in_vain_is_not_lost() -> None:
+    def write(pieces: Sequence[Piece], heard: Hearing) -> list[Piece]:
+        for piece in pieces:
+            piece.recording.written[piece.number] = (segment("the last"),)
+        return []
+
+    found = [
+        given and given.text
+        for _, given in in_batches(reading([[10]], "en"), Hearing, write, 4, False)
+    ]
+    assert found == ["the last", None]

@@ -65,7 +65,7 @@ def in_batches(
         waiting.setdefault(piece.bucket, deque()).append(piece)
 
     def next_batch(least: int) -> list[Piece]:
-        """None, unless more than so many pieces wait, or a bucket is full."""
+        """Empty, unless more than so many pieces wait, or a bucket is full."""
         full = [b for b, pieces in waiting.items() if len(pieces) >= size]
         if not full and sum(map(len, waiting.values())) <= least:
             return []
@@ -99,6 +99,10 @@ def in_batches(
                 given += 1
             if not first.finished:
                 return
+            # What can't be read any further has left these waiting to be stitched.
+            for number in sorted(first.written):
+                for segment in first.written[number]:
+                    yield first, segment
             yield order.popleft(), None
             given = 0
 

@@ -170,7 +170,7 @@ class Recogniser:
         self._end = 0.0
         """When the last batch was written."""
 
-    def hear(self, windows: Sequence[np.ndarray], bucket: int) -> "Hearing":
+    def hear(self, windows: Sequence[np.ndarray], bucket: int) -> Hearing:
         """Begin to hear windows of one bucket, in a thread.
 
         Args:
@@ -178,7 +178,7 @@ class Recogniser:
             bucket: seconds.
         """
         parts = self._parts(len(windows))
-        padded = [pad_to(window, bucket) for window in windows for _ in range(parts)]
+        padded = [each for window in windows for each in [pad_to(window, bucket)] * parts]
         rows = self._rows(len(padded))
         samples = padded + [padded[-1]] * (rows - len(padded))
         listen = self._listening(samples, len(padded), bucket)
@@ -188,7 +188,7 @@ class Recogniser:
 
     def write(
         self,
-        hearing: "Hearing",
+        hearing: Hearing,
         prompts: Sequence[Sequence[int]],
         numbers: Sequence[tuple[int, int]],
         bucket: int,
@@ -208,7 +208,11 @@ class Recogniser:
         count = windows * parts
         # The last is repeated where nothing is asked.
         filled = [divmod(min(row, count - 1), parts) for row in range(hearing.rows)]
-        heard = hearing.future.result()
+        try:
+            heard = hearing.future.result()
+        except BaseException:  # the user's, too, who wants no more of it
+            hearing.cancel()
+            raise
         each = candidates_of(self._settings.decode) // parts
         arrays = (
             np.arange(hearing.rows) < count,

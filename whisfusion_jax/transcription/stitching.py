@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
+from whisfusion_jax.transcription.pieces import Recording
 from whisfusion_jax.transcription.transcript import Segment
 from whisfusion_jax.transcription.words import Word, word_spans
 
@@ -11,6 +12,27 @@ _NEAR = 6
 """Words on either side of a seam that are compared."""
 _BROKEN = 2
 """Of these, as many may be given up, as half of them wasn't heard."""
+
+
+def settle(
+    recording: Recording, number: int, segments: tuple[Segment, ...], tokenizer: WhisperTokenizer
+) -> None:
+    """Take over a window's text, stitched to its neighbours' where they overlap.
+
+    It stands once those that it overlaps with are there.
+    """
+    written, seams = recording.written, recording.seams
+    written[number] = segments
+    for left in (number - 1, number):
+        if left in seams and {left, left + 1} <= written.keys():
+            ends = written[left][-1], written[left + 1][0]
+            before, after = stitched(*ends, tokenizer, recording.language)
+            written[left] = (*written[left][:-1], before)
+            written[left + 1] = (after, *written[left + 1][1:])
+            seams.remove(left)
+    for each in (number - 1, number, number + 1):
+        if each in written and each - 1 not in seams and each not in seams:
+            recording.segments[each] = written.pop(each)
 
 
 def stitched(

@@ -1,7 +1,6 @@
 """The `Transcriber`: files and arrays in any number to transcripts, in order."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from io import IOBase
 from pathlib import Path
 from typing import Any, Self
@@ -15,18 +14,15 @@ from jax.typing import ArrayLike, DTypeLike
 from whisfusion_jax.audio.arrays import samples_of
 from whisfusion_jax.audio.cutting import cut_windows
 from whisfusion_jax.audio.mel import SAMPLE_RATE
-from whisfusion_jax.audio.quiet import quiet_frames, without_quiet
 from whisfusion_jax.audio.read import audio_pieces
 from whisfusion_jax.audio.windows import (
     BUCKETS,
     SPARE_SECONDS,
     WINDOW_SECONDS,
-    Window,
     bucket_for,
 )
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND
-from whisfusion_jax.decoding.denoising import FREE
 from whisfusion_jax.decoding.unmasking import UnmaskingRule
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
@@ -35,7 +31,7 @@ from whisfusion_jax.text.tokenizer import Task
 from whisfusion_jax.transcription.alignment import Heads
 from whisfusion_jax.transcription.batching import in_batches
 from whisfusion_jax.transcription.choice import Wishes, choose
-from whisfusion_jax.transcription.decoders import DecoderName, Texts
+from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.doubts import (
     better_of,
     doubt_of,
@@ -48,10 +44,11 @@ from whisfusion_jax.transcription.fixing import Known, masked_around
 from whisfusion_jax.transcription.hearing import Listener
 from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.recognise import Hearing, Recogniser, RecogniserSettings
-from whisfusion_jax.transcription.stitching import stitched
+from whisfusion_jax.transcription.spelling import Speller
+from whisfusion_jax.transcription.stitching import settle
 from whisfusion_jax.transcription.transcript import Segment, Transcript
-from whisfusion_jax.transcription.winner import Winner, pick_winner
-from whisfusion_jax.transcription.words import group_words, joined
+from whisfusion_jax.transcription.winner import Winner
+from whisfusion_jax.transcription.words import joined
 
 SHORT_WINDOW = 10 - SPARE_SECONDS
 """Fills the bucket of 10 s, with its spare."""
@@ -168,7 +165,7 @@ class Transcriber:
         on_cpu = jax.default_backend() == "cpu"
         if dtype is None:
             dtype = jnp.float32 if on_cpu else jnp.bfloat16
-        self._winner, self._seed = winner, seed
+        self._seed = seed
         if task == "translate" and not self._codes:
             raise WhisfusionError("this model knows English only: it translates nothing")
         name = decoder or ("diffusion" if bundle.config.denoiser else "ar")
@@ -191,6 +188,7 @@ class Transcriber:
         )
         chosen = choose(bundle, drafts or bundle, wishes, dtype, mesh)
         self._shortlist = chosen.shortlist
+        self._speller = Speller(tokenizer, chosen.shortlist, winner)
         heads = _alignment_heads(bundle) if word_times else ()
         self.recogniser = Recogniser(
             Listener(bundle.load_encoder(dtype, mesh), chosen.reader, memory, chosen.head),
@@ -355,38 +353,23 @@ class Transcriber:
             recording = piece.recording
             recording.language = self._language_of(int(texts.language[row]))
             recording.compute_seconds += seconds / len(pieces)
-            segment = first = self._segment(piece, texts, row)
+            segment = first = self._speller.segment(piece, texts, row)
             if nobody_speaks(first, piece):
-                segment = self._segment(piece, texts, row, most=0)
+                segment = self._speller.segment(piece, texts, row, most=0)
             elif repeats(first):
-                segment = self._segment(piece, texts, row, most=said_once(first.tokens))
+                segment = self._speller.segment(piece, texts, row, most=said_once(first.tokens))
             segment = self._fixed(piece, segment)
             if again := piece.again:
                 again.parts[piece.number] = segment
                 again.repeats |= repeats(first)
                 if len(again.parts) == again.count:
-                    self._settle(recording, again.number, better_of(again))
+                    settle(recording, again.number, better_of(again), self._tokenizer)
                 continue
             doubt = doubt_of(first, piece)
             if doubt and segment.text and (parts := in_parts(piece, segment, doubt)):
                 yield from parts
             else:
-                self._settle(recording, piece.number, (segment,))
-
-    def _settle(self, recording: Recording, number: int, segments: tuple[Segment, ...]) -> None:
-        """Take over a window's text, stitched to its neighbours' where they overlap."""
-        written = recording.written
-        written[number] = segments
-        for left in (number - 1, number):
-            if left in recording.seams and {left, left + 1} <= written.keys():
-                ends = written[left][-1], written[left + 1][0]
-                before, after = stitched(*ends, self._tokenizer, recording.language)
-                written[left] = (*written[left][:-1], before)
-                written[left + 1] = (after, *written[left + 1][1:])
-                recording.seams.remove(left)
-        for each in (number - 1, number, number + 1):
-            if each in written and not {each - 1, each} & recording.seams:
-                recording.segments[each] = written.pop(each)
+                settle(recording, piece.number, (segment,), self._tokenizer)
 
     def _fixed(self, piece: Piece, segment: Segment) -> Segment:
         """With the words that are known, if something like them was written."""
@@ -395,27 +378,18 @@ class Transcriber:
         given = masked_around(*written, self._known, *spelled) if self._known else None
         if given is None:
             return segment
-        if self._shortlist:
-            own = [[FREE] if each == FREE else self._shortlist.respell([each]) for each in given]
-            given = [token for tokens in own for token in tokens]
-        if given[-1] != FREE:
-            given.append(self._end)
-        room = self.recogniser.canvas(piece.bucket) - len(given)
-        if room < 0:
+        own = self._speller.given(given, self.recogniser.canvas(piece.bucket))
+        if own is None:
             return segment
         texts, seconds = self.recogniser.write(
             self._hear([piece]),
             [self._prompt(piece.recording.language)],
             [(self._seed, piece.window.start)],
             piece.bucket,
-            [[*given, *[FREE] * room]],
+            [own],
         )
         piece.recording.compute_seconds += seconds
-        return self._segment(piece, texts, 0)
-
-    @property
-    def _end(self) -> int:
-        return self._shortlist.end if self._shortlist else self._tokenizer.end
+        return self._speller.segment(piece, texts, 0)
 
     def _prompt(self, language: str | None) -> list[int]:
         if not self._codes:
@@ -436,49 +410,6 @@ class Transcriber:
             return None
         return self._codes[self._shortlist.to_whisper([token])[0] if self._shortlist else token]
 
-    def _segment(self, piece: Piece, texts: Texts, row: int, most: int | None = None) -> Segment:
-        """The winning candidate's.
-
-        Args:
-            most: tokens, of a text that is cut there.
-        """
-        end = self._end
-        written = [each.tolist() for each in texts.tokens[row]]
-        lengths = [each.index(end) if end in each else len(each) for each in written]
-        tokens = [each[:length] for each, length in zip(written, lengths, strict=True)]
-        if self._shortlist:
-            tokens = [self._shortlist.to_whisper(each) for each in tokens]
-        spoken = [self._tokenizer.decode(each).strip() for each in tokens]
-        sure = [each[:length] for each, length in zip(texts.confidence[row], lengths, strict=True)]
-        best = pick_winner(spoken, sure, self._winner, piece.recording.language)
-        length, confidence = lengths[best], texts.confidence[row, best]
-        own = tokens[best][:most]
-        fixed_at = texts.fixed_at[row, best, : len(own)].tolist()
-        no_speech = float(texts.no_speech[row])
-        when = None
-        if texts.begins is not None:
-            begins = texts.begins[row, best].tolist()
-            when = partial(_when, piece.window, quiet_frames(piece.samples), begins)
-        return Segment(
-            start=piece.window.start / SAMPLE_RATE,
-            end=piece.window.end / SAMPLE_RATE,
-            text=self._tokenizer.decode(own).strip(),
-            tokens=tuple(own),
-            confidences=tuple(confidence[: len(own)].tolist()),
-            fixed_at=tuple(fixed_at),
-            words=group_words(
-                own,
-                confidence.tolist(),
-                fixed_at,
-                self._tokenizer,
-                piece.recording.language,
-                when,
-            ),
-            steps=int(texts.steps[row, best]),
-            avg_logprob=float(np.log(np.maximum(confidence[: length + 1], 1e-30)).mean()),
-            no_speech_prob=no_speech if np.isfinite(no_speech) else None,
-        )
-
 
 def _transcript(recording: Recording) -> Transcript:
     segments = tuple(
@@ -492,14 +423,6 @@ def _transcript(recording: Recording) -> Transcript:
         compute_seconds=recording.compute_seconds,
         warning=recording.warning,
     )
-
-
-def _when(
-    cut: Window, quiet: np.ndarray, begins: Sequence[int], first: int, last: int
-) -> tuple[float, float]:
-    """From one token to before another, without pauses, in seconds of the recording."""
-    begin, end = without_quiet(quiet, begins[first], begins[last])
-    return cut.seconds(begin / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND)
 
 
 def _alignment_heads(bundle: Bundle) -> Heads:
