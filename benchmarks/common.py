@@ -16,6 +16,11 @@ from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.hub import find_bundle
 
+PIECE = 9.5
+"""Seconds of the windows on which decoders alone are held against each other."""
+
+PIECE = 9.5
+"""Seconds of the windows on which decoders alone are held against each other."""
 SAMPLES = Path(__file__).parent.parent / "samples" / "manifest.jsonl"
 ROUNDS = 5
 

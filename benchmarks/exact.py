@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import (
+    PIECE,
     SAMPLES,
     alternate,
     faster_whisper_directory,
@@ -48,7 +49,7 @@ from whisfusion_jax.progress import progress_bar
 from whisfusion_jax.transcription.choice import Choice, Wishes, choose
 from whisfusion_jax.transcription.decoders import Asked, Texts
 from whisfusion_jax.transcription.hearing import Heard
-from whisfusion_jax.transcription.transcriber import SHORT_WINDOW, Transcriber
+from whisfusion_jax.transcription.transcriber import Transcriber
 
 BUCKET = 10
 """Seconds that pieces are padded to."""
@@ -61,7 +62,7 @@ def same(
     bundle: str = "tiny.en",
     drafts: str | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
-    window: float = SHORT_WINDOW,
+    window: float = PIECE,
     stretches: tuple[int, ...] = (5,),
     worst: int = 10,
 ) -> None:
@@ -150,7 +151,7 @@ def speed(
     import ctranslate2
 
     bench = _Bench.open(bundle, drafts)
-    size = int(SHORT_WINDOW * SAMPLE_RATE)
+    size = int(PIECE * SAMPLE_RATE)
     speech = np.concatenate([samples for _, samples in load_clips(manifest)])
     speech = np.tile(speech, 1 + pieces * size // len(speech))
     clips = [speech[i * size :][:size] for i in range(pieces)]
@@ -191,7 +192,7 @@ def speed(
             plain.models[1].denoiser.tiles = nnx.data(None)
             without = partial(_each, partial(bench.write, plain), short)
             contenders[f"the same, {stretch} positions, no table in tiles"] = without
-        title = f"{bundle}, decoder alone, {pieces} pieces of {SHORT_WINDOW} s, batch {batch}"
+        title = f"{bundle}, decoder alone, {pieces} pieces of {PIECE} s, batch {batch}"
         title += f", {lengths.mean():.1f} tokens"
         Console().print(timing_table(title, alternate(contenders), "greedy"), soft_wrap=True)
 

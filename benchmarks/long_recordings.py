@@ -6,6 +6,7 @@ python -m benchmarks.long_recordings boundaries --sentences en.txt
 python -m benchmarks.long_recordings silence
 """
 
+import dataclasses
 import json
 import subprocess
 import tempfile
@@ -100,30 +101,72 @@ def windows(
     bundle: str = "tiny.en",
     decoders: tuple[DecoderName, ...] = ("ar", "exact", "diffusion"),
     windows: tuple[float, ...] = (5.5, 9.5, 14.5, 19.5, 29.5),
+    draws: int = 1,
+    picture: Path | None = None,
 ) -> None:
-    """Word error rate and speed by window and decoder, against the utterances one by one."""
-    joined = draw.joined()
-    seconds = len(joined.samples) / SAMPLE_RATE
-    table = Table(title=f"{bundle}, {draw.count} utterances, {seconds:.0f} s with pauses")
+    """Word error rate and speed by window and decoder, against the utterances one by one.
+
+    Args:
+        draw: The first of the recordings.
+        bundle: A Whisper with a denoiser.
+        decoders: Which.
+        windows: Seconds.
+        draws: Recordings, of as many seeds, whose words are counted together.
+        picture: Draw error rate against speed there.
+    """
+    recordings = [dataclasses.replace(draw, seed=draw.seed + i).joined() for i in range(draws)]
+    seconds = sum(len(each.samples) for each in recordings) / SAMPLE_RATE
+    said = [text for each in recordings for text in each.texts]
+    table = Table(title=f"{bundle}, {len(said)} utterances, {seconds:.0f} s with pauses")
     for column in ("decoder", "window s", "WER %", "deleted", "inserted", "windows", "RTFx"):
         table.add_column(column, justify="right")
     clean = normaliser_for("en")
+    curves: dict[str, list[tuple[float, float, float]]] = {}
     for decoder in decoders:
         alone = Transcriber.from_bundle(bundle, decoder=decoder, language="en")
-        texts = [clean(alone.transcribe(clip).text) for clip in joined.clips]
-        table.add_row(decoder, "one by one", *_errors(joined.texts, texts))
+        clips = [clip for each in recordings for clip in each.clips]
+        texts = [clean(alone.transcribe(clip).text) for clip in clips]
+        rate, *counts = _errors(said, texts)
+        table.add_row(decoder, "one by one", f"{rate:.2f}", *map(str, counts))
         for window in windows:
             transcriber = Transcriber.from_bundle(
                 bundle, decoder=decoder, language="en", window=window
             )
-            found = transcriber.transcribe(joined.samples)  # compiles
+            found = [transcriber.transcribe(each.samples) for each in recordings]  # compiles
             begin = time.perf_counter()
-            transcriber.transcribe(joined.samples)
-            took = time.perf_counter() - begin
-            errors = _errors([" ".join(joined.texts)], [clean(found.text)])
-            speed = f"{seconds / took:.1f}"
-            table.add_row(decoder, f"{window:g}", *errors, str(len(found.segments)), speed)
+            for each in recordings:
+                transcriber.transcribe(each.samples)
+            speed = seconds / (time.perf_counter() - begin)
+            rate, *counts = _errors(
+                [" ".join(each.texts) for each in recordings], [clean(each.text) for each in found]
+            )
+            curves.setdefault(decoder, []).append((window, speed, rate))
+            cut = sum(len(each.segments) for each in found)
+            row = (f"{rate:.2f}", *map(str, counts), str(cut), f"{speed:.1f}")
+            table.add_row(decoder, f"{window:g}", *row)
     Console().print(table)
+    if picture is not None:
+        _draw_windows(picture, bundle, curves)
+
+
+def _draw_windows(
+    picture: Path, title: str, curves: dict[str, list[tuple[float, float, float]]]
+) -> None:
+    """Each decoder's error rate against its speed, a point a window."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot(
+        title=title, xlabel="RTFx (seconds of audio a second)", ylabel="WER %"
+    )
+    for decoder, points in curves.items():
+        _, speeds, rates = zip(*points, strict=True)
+        axes.plot(speeds, rates, ".-", label=decoder)
+        for window, speed, rate in points:
+            axes.annotate(f"{window:g} s", (speed, rate), (4, 4), textcoords="offset points")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=120)
 
 
 def times(
@@ -281,9 +324,10 @@ def _pairs(found: Transcript, words: Sequence[str]) -> list[tuple[Word, int]]:
     return pairs
 
 
-def _errors(expected: Sequence[str], found: Sequence[str]) -> list[str]:
+def _errors(expected: Sequence[str], found: Sequence[str]) -> tuple[float, int, int]:
+    """Word error rate in percent, deleted and inserted words."""
     output = jiwer.process_words(list(expected), list(found))
-    return [f"{100 * output.wer:.2f}", str(output.deletions), str(output.insertions)]
+    return 100 * output.wer, output.deletions, output.insertions
 
 
 def _outside(joined: Joined, found: Transcript) -> list[float]:

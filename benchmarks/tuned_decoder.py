@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.common import open_bundle
+from benchmarks.common import PIECE, open_bundle
 from eval import test_set
 from whisfusion_jax.bundle import Bundle, named_variables, write_bundle
 from whisfusion_jax.cli import keep_compiled_programs
@@ -36,7 +36,7 @@ from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.storage import Tensor
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.step import with_memory
-from whisfusion_jax.transcription.transcriber import SHORT_WINDOW, Transcriber
+from whisfusion_jax.transcription.transcriber import Transcriber
 
 POSITIONS = 1024
 """Of texts, in a batch."""
@@ -76,7 +76,7 @@ def main(
         mixed = jax.tree.map(partial(lambda share, a, b: a + share * (b - a), share), before, after)
         with TemporaryDirectory() as folder:
             made = with_decoder(opened, mixed, Path(folder) / "bundle")
-            transcriber = Transcriber(made, decoder="ar", window=SHORT_WINDOW)
+            transcriber = Transcriber(made, decoder="ar", window=PIECE)
             scores = [
                 make_report(utterances, transcriber.transcribe_many(sources)).summary["wer"]
                 for utterances, sources in sets

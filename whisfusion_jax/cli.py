@@ -79,8 +79,8 @@ class DecodingOptions:
     threads: int | None = None
     """Of a CPU; without it all that there are."""
     window: float | None = None
-    """Seconds of the longest window that a recording is cut into, in pauses; without it 9.5 for
-    diffusion, and for ar and exact 19.5 if the recording is longer than 30."""
+    """Seconds of the longest window that a recording is cut into, in pauses; without it 19.5
+    if the recording is longer than 30."""
     initial_prompt: str | None = None
     """Text that each window is written as if it followed: names, spelling, style."""
     fix: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()

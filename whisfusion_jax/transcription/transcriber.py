@@ -50,10 +50,9 @@ from whisfusion_jax.transcription.transcript import Segment, Transcript
 from whisfusion_jax.transcription.winner import Winner
 from whisfusion_jax.transcription.words import joined
 
-SHORT_WINDOW = 10 - SPARE_SECONDS
-"""Fills the bucket of 10 s, with its spare."""
-LONG_WINDOW = 20 - SPARE_SECONDS
-"""Where Whisper's decoder loses the fewest words (docs/long_recordings.md)."""
+CUT = 20 - SPARE_SECONDS
+"""Seconds of the windows that recordings of more than 30 s are cut into: where the fewest words are
+lost for the time it takes (docs/long_recordings.md)."""
 
 _EARLIER_TOKENS = 200
 """Of an initial prompt: the decoder's positions must hold these and the longest text."""
@@ -115,9 +114,7 @@ class Transcriber:
                 transcribed.
             batch_size: the most windows that are recognised at once, by each part of the mesh.
             window: the longest that a recording is cut into, in seconds, more than 5; None is
-                LONG_WINDOW for recordings of more than 30 s by Whisper's decoder, and for diffusion
-                SHORT_WINDOW, as its steps grow with a window's text, and windows are written side
-                by side.
+                30 s, and CUT for recordings that are longer.
             stretch: positions that a pass of `exact` or `diffusion` reads; None is as many as were
                 fastest, for `exact` on a CPU in batches one.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
@@ -171,10 +168,7 @@ class Transcriber:
         name = decoder or ("diffusion" if bundle.config.denoiser else "ar")
         if task == "translate" and name == "diffusion":
             raise WhisfusionError("diffusion writes what is said: ar and exact translate")
-        # Without a memory short windows cost the encoder as much as long ones.
-        short = name == "diffusion" and memory is not None
-        self._window = window or (SHORT_WINDOW if short else LONG_WINDOW)
-        self._whole = self._window if window or short else WINDOW_SECONDS
+        self._window, self._whole = window or CUT, window or WINDOW_SECONDS
         self._earlier: list[int] = []
         if initial_prompt and initial_prompt.strip():
             if bundle.config.denoiser and not bundle.config.denoiser.warm:
