@@ -152,20 +152,20 @@ def windows(
 def _draw_windows(
     picture: Path, title: str, curves: dict[str, list[tuple[float, float, float]]]
 ) -> None:
-    """Each decoder's error rate against its speed, a point a window."""
+    """Each decoder's error rate and speed against the window's length."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot(
-        title=title, xlabel="RTFx (seconds of audio a second)", ylabel="WER %"
-    )
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    errors, speeds = figure.subplots(1, 2)
     for decoder, points in curves.items():
-        _, speeds, rates = zip(*points, strict=True)
-        axes.plot(speeds, rates, ".-", label=decoder)
-        for window, speed, rate in points:
-            axes.annotate(f"{window:g} s", (speed, rate), (4, 4), textcoords="offset points")
-    axes.legend()
-    axes.grid(alpha=0.3)
+        windows, speed, rate = zip(*points, strict=True)
+        errors.plot(windows, rate, "o-", label=decoder)
+        speeds.plot(windows, speed, "o-", label=decoder)
+    errors.set(title=title, xlabel="window, s", ylabel="word error rate, %", ylim=0)
+    speeds.set(xlabel="window, s", ylabel="seconds of audio a second", ylim=0)
+    for axes in (errors, speeds):
+        axes.legend()
+        axes.grid(alpha=0.3)
     figure.savefig(picture, dpi=120)
 
 
