@@ -20,7 +20,7 @@ def _theirs(
     tensors: Tensors, rules: tuple[Rule, ...], leaves: LeafNames, config: WhisperConfig
 ) -> dict[str, np.ndarray]:
     """Our tensors under another format's names and layout, stacked parts joined."""
-    sources = plan(rules, leaves, config)
+    sources = plan(rules, leaves, config.layers)
     parts: dict[str, dict[int, np.ndarray]] = {}
     for ours, at in sources.tensors.items():
         back = tensors[ours].transpose(np.argsort(at.axes)) if at.axes else tensors[ours]

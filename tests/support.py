@@ -1,7 +1,9 @@
 """Small models, tokenizers and signals that tests share."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +11,16 @@ import numpy as np
 from flax import nnx
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from whisfusion_jax.bundle import Bundle, parameter_shapes, write_bundle
+from whisfusion_jax.bundle import Bundle, named_variables, parameter_shapes, write_bundle
 from whisfusion_jax.config import BundleConfig, DenoiserConfig, TokenRules, WhisperConfig
+from whisfusion_jax.conversion.rules import LeafNames, Rule, plan
 from whisfusion_jax.decoding.denoising import Draws
 from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
 from whisfusion_jax.storage import Tensor
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.export import export_bundle
+
+Module = TypeVar("Module", bound=nnx.Module)
 
 SPECIAL = (
     "<|endoftext|>",
@@ -70,6 +75,27 @@ def random_bundle(
 ) -> Bundle:
     tensors = {name: Tensor.of(array) for name, array in random_tensors(config, seed).items()}
     return write_bundle(path, BundleConfig(config, rules), byte_tokenizer(), tensors)
+
+
+def filled(
+    model: Module,
+    part: str,
+    rules: tuple[Rule, ...],
+    layers: int,
+    tensors: Mapping[str, np.ndarray],
+) -> Module:
+    """An abstract model with another format's tensors, every one of its own named by the rules."""
+    graph, state = nnx.split(model)
+    leaves = LeafNames(separator=".", norm_scale="weight", norm_bias="bias")
+    sources = plan(rules, leaves, {part: layers}).tensors
+    variables = named_variables(state)
+    assert {f"{part}.{name}" for name in variables} == sources.keys()
+    for name, variable in variables.items():
+        at = sources[f"{part}.{name}"]
+        value = at.take(tensors[at.name])
+        assert value.shape == variable.shape, name
+        variable.set_value(jnp.asarray(value))
+    return nnx.merge(graph, state)
 
 
 def with_random_adapters(denoiser: Denoiser) -> Denoiser:

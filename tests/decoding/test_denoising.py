@@ -15,8 +15,10 @@ from whisfusion_jax.decoding.denoising import (
     DenoisingSettings,
     denoise,
 )
+from whisfusion_jax.decoding.drafts import UNKNOWN
 from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
 from whisfusion_jax.decoding.unmasking import (
+    Mend,
     PositionBiased,
     RandomRemask,
     Threshold,
@@ -30,7 +32,10 @@ from whisfusion_jax.models.whisper import Whisper
 from whisfusion_jax.transcription.winner import edit_distance, pick_winner
 
 N, END = 12, 256
-RULES = (TopN(4), TopN(4, "cosine"), Threshold(0.05), RandomRemask(), PositionBiased())
+RULES = (
+    TopN(4), TopN(4, "cosine"), TopN(4, rewrites=True), Threshold(0.05), RandomRemask(),
+    PositionBiased(), Mend(4, 0.05),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +118,40 @@ def test_given_tokens_stand(denoiser: Denoiser, rule: UnmaskingRule) -> None:
 def test_one_step_is_the_likeliest_token_everywhere(denoiser: Denoiser) -> None:
     a, b = run(denoiser, TopN(1), [0, 1]), run(denoiser, RandomRemask((1.0,)), [0, 1])
     np.testing.assert_array_equal(a.tokens, b.tokens)
+
+
+@pytest.mark.parametrize(
+    "rule", [TopN(1, rewrites=True), Mend(1), Mend(4, confidence=0.0)], ids=repr
+)
+def test_what_is_drafted_is_read_and_written_anew(
+    tiny_whisper: Whisper, rule: UnmaskingRule
+) -> None:
+    config = DenoiserConfig.of_whisper(TINY, rank=0, both_ways=True)
+    denoiser = warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
+    audio, prompt, keys, settings = inputs(rule, [0, 1])
+    cross = denoiser.cross_cache(audio)
+    drafts = np.random.default_rng(0).integers(60, 99, (2, N))
+    drafts[:, 4], drafts[:, 9:] = UNKNOWN, END
+    free = jnp.full((2, N), FREE)
+    draws = draws_of(keys)
+    found = denoise(denoiser, cross, prompt, free, draws, settings, jnp.asarray(drafts))
+    canvas = jnp.where(drafts == UNKNOWN, denoiser.mask_token, drafts)[:, None]
+    logits = denoiser.logits(denoiser(prompt, canvas, cross))[:, 0]
+    expected = settings.vocabulary.allowed(logits, first=jnp.arange(N) == 0).argmax(-1)
+    ended = np.cumsum(expected == END, axis=1) > 0
+    np.testing.assert_array_equal(found.tokens[:, 0], np.where(ended, END, expected))
+    assert (found.steps == 1).all()
+
+
+def test_what_is_sure_from_the_start_is_mended_no_further(tiny_whisper: Whisper) -> None:
+    """A row that is done doesn't change for a neighbour that isn't."""
+    config = DenoiserConfig.of_whisper(TINY, rank=0, both_ways=True)
+    denoiser = warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
+    together = run(denoiser, Mend(6, 0.02), [0, 1, 2, 3, 4])
+    for row in range(5):
+        alone = run(denoiser, Mend(6, 0.02), [row])
+        np.testing.assert_array_equal(together.tokens[row], alone.tokens[0])
+        np.testing.assert_array_equal(together.steps[row], alone.steps[0])
 
 
 def test_candidates_differ_where_a_rule_or_a_temperature_draws(denoiser: Denoiser) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from whisfusion_jax.decoding.unmasking import (
+    Mend,
     PositionBiased,
     RandomRemask,
     Threshold,
@@ -30,6 +31,13 @@ def remasked(rule: UnmaskingRule, step: int = 0, **fields: list) -> list[bool]:
 
 def test_threshold_keeps_what_is_confident() -> None:
     assert remasked(Threshold(0.9), confidence=[0.95, 0.5, 0.9, 0.2]) == [False, True, False, True]
+
+
+def test_mend_masks_again_what_is_unsure_up_to_the_end() -> None:
+    live = [True, True, True, False]
+    assert remasked(Mend(4, 0.5), confidence=[0.4, 0.5, 0.1, 0.1], live=live) == [
+        True, False, True, False,
+    ]  # fmt: skip
 
 
 def test_threshold_keeps_at_least_one() -> None:

@@ -106,7 +106,7 @@ def test_stretches_are_refused_where_canvases_are_read_whole(
     sizes = DenoiserConfig(
         vocabulary=1, width=32, heads=2, layers=1, audio_width=TINY.width, hidden=32, warm=False
     )
-    with pytest.raises(WhisfusionError, match="from scratch reads whole canvases"):
+    with pytest.raises(WhisfusionError, match="sees all reads whole canvases"):
         run(dataclasses.replace(config, work=tmp_path, denoiser=sizes, stretch=4))
 
 

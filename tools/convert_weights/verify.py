@@ -64,7 +64,7 @@ def reference(bundle: Bundle, source: Path | None = None) -> Any:
     model = WhisperForConditionalGeneration(reference_config(bundle.config.model)).eval()
     ours = named_variables(nnx.state(bundle.load_whisper()))
     weights = {}
-    sources = plan(NAMES, HuggingFaceCheckpoint.leaves, bundle.config.model)
+    sources = plan(NAMES, HuggingFaceCheckpoint.leaves, bundle.config.model.layers)
     for name, at in sources.tensors.items():
         tensor = np.asarray(ours[name][...])
         back = tensor.transpose(np.argsort(at.axes)) if at.axes else tensor

@@ -15,11 +15,14 @@ WINDOW = 400
 
 
 @lru_cache
-def mel_filters(mel_bins: int) -> np.ndarray:
-    """Triangular filters of equal area on Slaney's mel scale, as Whisper uses them.
+def mel_filters(mel_bins: int, length: int = WINDOW) -> np.ndarray:
+    """Triangular filters of equal area on Slaney's mel scale, as Whisper and NeMo use them.
+
+    Args:
+        length: of the Fourier transform.
 
     Returns:
-        [WINDOW // 2 + 1, mel_bins] float32.
+        [length // 2 + 1, mel_bins] float32.
     """
     # Slaney's scale: linear up to 1 kHz (15 mel), logarithmic above (27 steps to 6.4 times that).
     log_step = np.log(6.4) / 27
@@ -27,7 +30,7 @@ def mel_filters(mel_bins: int) -> np.ndarray:
     mels = np.linspace(0, top, mel_bins + 2)
     edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(log_step * (mels - 15)))
 
-    frequencies = np.linspace(0, SAMPLE_RATE / 2, WINDOW // 2 + 1)[:, None]
+    frequencies = np.linspace(0, SAMPLE_RATE / 2, length // 2 + 1)[:, None]
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     rising = (frequencies - lower) / (centre - lower)
     falling = (upper - frequencies) / (upper - centre)
@@ -53,7 +56,10 @@ def log_mel(samples: jax.Array, mel_bins: int = 80, loudness: float | None = Non
     """
     if samples.shape[-1] % HOP or samples.shape[-1] <= WINDOW:
         raise ValueError(f"{samples.shape[-1]} samples: not a multiple of {HOP} above {WINDOW}")
-    power = _power_spectrum(samples)
+    padded = jnp.pad(samples, ((0, 0), (WINDOW // 2, WINDOW // 2)), mode="reflect")
+    power = power_spectrum(padded, np.hanning(WINDOW + 1)[:-1], WINDOW)[
+        :, : samples.shape[-1] // HOP
+    ]
     mel = jnp.matmul(power, mel_filters(mel_bins), precision=jax.lax.Precision.HIGHEST)
     log = jnp.log10(jnp.maximum(mel, 1e-10))
     maximum = log.max(axis=(-2, -1), keepdims=True)
@@ -63,13 +69,22 @@ def log_mel(samples: jax.Array, mel_bins: int = 80, loudness: float | None = Non
     return (log + 4) / 4
 
 
-def _power_spectrum(samples: jax.Array) -> jax.Array:
-    """Squared magnitudes of the windowed Fourier transform, frames centred: [batch, n/HOP, 201]."""
-    padded = jnp.pad(samples, ((0, 0), (WINDOW // 2, WINDOW // 2)), mode="reflect")
+def power_spectrum(padded: jax.Array, window: np.ndarray, length: int) -> jax.Array:
+    """Squared magnitudes of the windowed Fourier transform.
+
+    Args:
+        padded: [batch, n + WINDOW], half a window more on either side, so that frames are centred;
+            n a multiple of HOP.
+        window: [WINDOW].
+        length: of the transform; zeros follow the window.
+
+    Returns:
+        [batch, n / HOP + 1, length // 2 + 1].
+    """
     # A window is two and a half hops, so frames are three neighbouring hops, the last cut short.
-    frames = samples.shape[-1] // HOP
-    hops = padded[:, : (frames + 2) * HOP].reshape(-1, frames + 2, HOP)
+    frames = (padded.shape[-1] - WINDOW) // HOP + 1
+    hops = jnp.pad(padded, ((0, 0), (0, (frames + 2) * HOP - padded.shape[-1])))
+    hops = hops.reshape(-1, frames + 2, HOP)
     windows = jnp.concatenate([hops[:, :-2], hops[:, 1:-1], hops[:, 2:, : WINDOW - 2 * HOP]], -1)
-    hann = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
-    spectrum = jnp.fft.rfft(windows * hann)
+    spectrum = jnp.fft.rfft(windows * window.astype(np.float32), length)
     return spectrum.real**2 + spectrum.imag**2

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from whisfusion_jax.config.strict import FromDict, frozen
 from whisfusion_jax.errors import WhisfusionError
@@ -16,6 +16,18 @@ SINGLE_BYTES = 256
 
 BUNDLE_FORMAT = 2
 """Of bundles' directories."""
+
+
+@dataclass(frozen=True)
+class DecoderKind(FromDict):
+    """How a Transformer decoder differs from Whisper's, which is the default."""
+
+    relu: bool = False
+    """Between feed-forward layers; else a GELU."""
+    normed_embedding: bool = False
+    """A layer norm behind the sum of token and position."""
+    output_bias: bool = False
+    """One for each token, behind the output layer."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,7 @@ class WhisperConfig(FromDict):
     """Encoder frames of a full window: 30 s at FRAMES_PER_SECOND."""
     text_positions: int = 448
     """The longest token row that the decoder's positions reach."""
+    kind: ClassVar[DecoderKind] = DecoderKind()
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -46,9 +59,76 @@ class WhisperConfig(FromDict):
             )
 
     @property
+    def hidden(self) -> int:
+        """Width inside feed-forward layers."""
+        return 4 * self.width
+
+    @property
+    def layers(self) -> Mapping[str, int]:
+        """Of the encoder and the decoder."""
+        return {"encoder": self.encoder_layers, "decoder": self.decoder_layers}
+
+    @property
     def multilingual(self) -> bool:
         """OpenAI's own rule: English-only vocabularies are one or more rows shorter."""
         return self.vocabulary >= 51_865
+
+
+@dataclass(frozen=True)
+class FastConformerConfig(FromDict):
+    """Sizes of a FastConformer encoder (NeMo's, in full words)."""
+
+    mel_bins: int
+    width: int
+    heads: int
+    layers: int
+    hidden: int
+    """Width inside feed-forward layers."""
+    channels: int = 256
+    """Of the convolutions that join frames."""
+    taps: int = 9
+    """Of each block's convolution."""
+    bias: bool = True
+    """Whether linear layers and convolutions have one; those that join frames always do."""
+    scaled: bool = False
+    """Whether the joined frames are multiplied by the root of the width (NeMo's `xscaling`)."""
+    projected: int | None = None
+    """Width that states are projected to, for a decoder of another; None leaves them."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.taps % 2 == 0 or self.mel_bins % 8:
+            raise WhisfusionError(
+                f"FastConformerConfig: width {self.width} in {self.heads} heads, {self.taps} taps "
+                f"(an odd number), {self.mel_bins} mel bins (a multiple of 8)"
+            )
+
+
+@dataclass(frozen=True)
+class CanaryConfig(FromDict):
+    """Sizes of a Canary: a FastConformer and a Transformer decoder."""
+
+    encoder: FastConformerConfig
+    vocabulary: int
+    width: int
+    """Of the decoder, and of the states that it attends to."""
+    heads: int
+    hidden: int
+    """Width inside feed-forward layers."""
+    decoder_layers: int
+    text_positions: int = 1024
+    kind: ClassVar[DecoderKind] = DecoderKind(relu=True, normed_embedding=True, output_bias=True)
+
+    @property
+    def layers(self) -> Mapping[str, int]:
+        """Of the encoder and the decoder."""
+        return {"encoder": self.encoder.layers, "decoder": self.decoder_layers}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        fields = dict(data)
+        if isinstance(encoder := fields.get("encoder"), Mapping):
+            fields["encoder"] = FastConformerConfig.from_dict(encoder)
+        return super().from_dict(fields)
 
 
 def _whisper(
@@ -136,6 +216,9 @@ class DenoiserConfig(FromDict):
     """The longest prompt and canvas together; a table of that many in the warm kind."""
     shared_heads: int | None = None
     """Heads of cross-attention's keys and values; None is `heads`. Not in the warm kind."""
+    both_ways: bool = False
+    """Every position sees all others, masks among them, as in MDM-ASR; for the warm kind, which
+    else looks as Whisper's decoder does where nothing is asked. The kind from scratch always so."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.heads % (self.shared_heads or self.heads):
@@ -146,9 +229,18 @@ class DenoiserConfig(FromDict):
         if self.warm and self.shared_heads not in (None, self.heads):
             raise WhisfusionError("DenoiserConfig: a warm denoiser shares no heads")
 
+    @property
+    def sees_all(self) -> bool:
+        """Whether every position sees all others."""
+        return self.both_ways or not self.warm
+
     @classmethod
     def of_whisper(
-        cls, model: WhisperConfig, vocabulary: int | None = None, rank: int = 64
+        cls,
+        model: WhisperConfig,
+        vocabulary: int | None = None,
+        rank: int = 64,
+        both_ways: bool = False,
     ) -> Self:
         """The warm denoiser of a Whisper."""
         return cls(
@@ -161,6 +253,7 @@ class DenoiserConfig(FromDict):
             warm=True,
             rank=rank,
             positions=model.text_positions,
+            both_ways=both_ways,
         )
 
 

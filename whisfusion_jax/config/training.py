@@ -17,6 +17,16 @@ class PhaseConfig:
     steps: int
     masking: tuple[Literal["uniform", "high_mask", "ahead"], ...]
     """Corruptions that an audio's canvases take in turn (diffusion/corruption.py)."""
+    rounds: int = 1
+    """Each but the first begins with what the one before wrote: Iterative Self-Correction Training
+    (diffusion/correction.py)."""
+    drafted: int = 0
+    """The first so many canvases of an audio begin instead with what a CTC head hears, its least
+    sure tokens masked."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.drafted < 0:
+            raise WhisfusionError(f"{self}: at least one round, and no canvases fewer than none")
 
 
 @dataclass(frozen=True)
@@ -52,13 +62,22 @@ class TrainConfig:
     denoiser: DenoiserConfig | None = None
     """Sizes of one from scratch; None starts from Whisper's decoder. The vocabulary's size is
     that of the shortlist, whatever stands here."""
+    both_ways: bool = False
+    """One that starts from Whisper's decoder sees everything from everywhere and learns all of
+    itself but the embeddings, as MDM-ASR's; else it learns adapters alone."""
+    drafts: str | None = None
+    """A bundle whose CTC head hears what `drafted` canvases begin with, by name or directory. The
+    denoiser must then write all of Whisper's tokens (`commonest`)."""
+    seen: float = 0.3
+    """Share of the visible tokens that is asked for where some may be wrong."""
     ctc: CtcConfig | None = None
     """Sizes of a CTC head, which is trained instead of a denoiser, best on `heard` texts."""
     start: str | None = None
     """A bundle whose denoiser to go on from, with its shortlist, or whose head; by name or
     directory."""
     commonest: int = 10_000
-    """Of Whisper's tokens, so many are in the shortlist anyway."""
+    """Of Whisper's tokens, so many are in the shortlist anyway; all, as Whisper counts them, if it
+    has no more."""
     optimizer: OptimizerConfig = OptimizerConfig()
     learned: tuple[str, ...] | None = None
     """Patterns of the names of parameters that learn; None is what the warm kind adds to Whisper,

@@ -68,7 +68,7 @@ def convert(
     checkpoint = open_checkpoint(source)
     beside = (source if source.is_dir() else source.parent) / "tokenizer.json"
     text = _tokenizer_text(tokenizer or beside)
-    sources = plan(checkpoint.names, checkpoint.leaves, checkpoint.config)
+    sources = plan(checkpoint.names, checkpoint.leaves, checkpoint.config.layers)
     _check(checkpoint, sources)
 
     def tensor(name: str, at: Source) -> Tensor:

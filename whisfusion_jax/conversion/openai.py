@@ -64,7 +64,7 @@ class OpenAICheckpoint(Checkpoint):
             ConversionError: torch is missing, or the file is no Whisper checkpoint.
         """
         self.path = path
-        data = _load(path)
+        data = load_checkpoint(path)
         if not isinstance(data, dict) or not {"dims", "model_state_dict"} <= data.keys():
             raise ConversionError(f"{path}: no OpenAI Whisper file (dims and model_state_dict)")
         self._tensors: dict[str, Any] = data["model_state_dict"]
@@ -72,29 +72,39 @@ class OpenAICheckpoint(Checkpoint):
         self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
 
     def dtype(self, name: str) -> np.dtype:
-        return _as_numpy(self._tensors[name][:0]).dtype
+        return as_numpy(self._tensors[name][:0]).dtype
 
     def read(self, name: str) -> np.ndarray:
-        return _as_numpy(self._tensors[name]).copy()
+        return as_numpy(self._tensors[name]).copy()
 
 
-def _load(path: Path) -> Any:
+def load_checkpoint(path: Path, named: Path | None = None) -> Any:
+    """What PyTorch saved, mapped, without running pickled code.
+
+    Args:
+        named: how errors name the file.
+
+    Raises:
+        ConversionError: torch is missing, or the file is no checkpoint.
+    """
+    named = named or path
     try:
         import torch
     except ImportError:
         raise ConversionError(
-            f"{path}: reading a .pt file needs torch; install whisfusion_jax[parity]"
+            f"{named}: reading PyTorch's files needs torch; install whisfusion_jax[parity]"
         ) from None
     try:
         return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except OSError as error:
-        raise ConversionError(f"{path}: {error.strerror}") from None
+        raise ConversionError(f"{named}: {error.strerror}") from None
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ConversionError(f"{path}: not readable as a PyTorch checkpoint ({reason})") from None
+        raise ConversionError(f"{named}: not readable as a PyTorch checkpoint ({reason})") from None
 
 
-def _as_numpy(tensor: Any) -> np.ndarray:
+def as_numpy(tensor: Any) -> np.ndarray:
+    """A tensor's own memory as an array."""
     if str(tensor.dtype) == "torch.bfloat16":  # NumPy has no such type of its own
         import torch
 

@@ -6,8 +6,6 @@ from enum import Enum, auto
 
 import numpy as np
 
-from whisfusion_jax.config import WhisperConfig
-
 
 class Kind(Enum):
     """What stands behind a name, and so which leaves it has and how they are laid out."""
@@ -20,8 +18,19 @@ class Kind(Enum):
     """Weight [out, in, taps] to kernel [taps, in, out]; bias."""
     NORM = auto()
     """Weight to scale; bias."""
+    POINTWISE = auto()
+    """Weight [out, in, 1] of a convolution to kernel [in, out]; bias."""
+    POINTWISE_NO_BIAS = auto()
+    CONVOLUTION_NO_BIAS = auto()
+    PLANE = auto()
+    """Weight [out, in, frames, bins] to kernel [frames, bins, in, out]; bias."""
+    BATCH_NORM = auto()
+    """Weight to scale; bias; running_mean to mean; running_var to variance."""
     TABLE = auto()
     """One tensor, kept as it is."""
+
+
+_BIASED = {Kind.LINEAR, Kind.POINTWISE, Kind.CONVOLUTION, Kind.PLANE}
 
 
 @dataclass(frozen=True)
@@ -57,15 +66,21 @@ class Source:
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Our shape of a source tensor of this shape."""
-        shape = (shape[0] // self.parts, *shape[1:])
+        shape = self._without_ones((shape[0] // self.parts, *shape[1:]))
         if self.axes is None or len(self.axes) != len(shape):
             return shape
         return tuple(shape[axis] for axis in self.axes)
+
+    def _without_ones(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Without the single tap of a pointwise convolution."""
+        kept = len(self.axes or shape)
+        return shape[:kept] if set(shape[kept:]) == {1} else shape
 
     def take(self, tensor: np.ndarray) -> np.ndarray:
         """Our tensor out of the source's."""
         rows = tensor.shape[0] // self.parts
         tensor = tensor[self.part * rows : (self.part + 1) * rows]
+        tensor = tensor.reshape(self._without_ones(tensor.shape))
         return np.ascontiguousarray(tensor.transpose(self.axes) if self.axes else tensor)
 
 
@@ -79,13 +94,17 @@ class Plan:
     """Source slices that must be zero: biases that Whisper's keys don't have."""
 
 
-def plan(rules: tuple[Rule, ...], leaves: LeafNames, config: WhisperConfig) -> Plan:
-    """Spell a table out, tensor by tensor, for a model of this size."""
+def plan(rules: tuple[Rule, ...], leaves: LeafNames, layers: Mapping[str, int]) -> Plan:
+    """Spell a table out, tensor by tensor.
+
+    Args:
+        layers: by the first part of our names, such as `encoder`.
+    """
     tensors: dict[str, Source] = {}
     zeros: list[Source] = []
     for rule in rules:
-        layers = config.encoder_layers if rule.ours.startswith("enc") else config.decoder_layers
-        for layer in range(layers) if "*" in rule.ours else (0,):
+        count = layers[rule.ours.partition(".")[0]] if "*" in rule.ours else 1
+        for layer in range(count):
             ours, theirs = (n.replace("*", str(layer)) for n in (rule.ours, rule.theirs))
             for leaf, their_leaf, axes in _leaves(rule.kind, leaves):
                 source = Source(theirs + their_leaf, axes, rule.part, rule.parts)
@@ -100,16 +119,21 @@ def _leaves(kind: Kind, names: LeafNames) -> Iterator[tuple[str, str, tuple[int,
     """(our leaf, their leaf, transposition) of a module."""
     at = names.separator
     match kind:
-        case Kind.LINEAR:
+        case Kind.LINEAR | Kind.LINEAR_NO_BIAS | Kind.POINTWISE | Kind.POINTWISE_NO_BIAS:
             yield ".kernel", f"{at}weight", (1, 0)
-            yield ".bias", f"{at}bias", None
-        case Kind.LINEAR_NO_BIAS:
-            yield ".kernel", f"{at}weight", (1, 0)
-        case Kind.CONVOLUTION:
+        case Kind.CONVOLUTION | Kind.CONVOLUTION_NO_BIAS:
             yield ".kernel", f"{at}weight", (2, 1, 0)
-            yield ".bias", f"{at}bias", None
+        case Kind.PLANE:
+            yield ".kernel", f"{at}weight", (2, 3, 1, 0)
         case Kind.NORM:
             yield ".scale", f"{at}{names.norm_scale}", None
             yield ".bias", f"{at}{names.norm_bias}", None
+        case Kind.BATCH_NORM:
+            yield ".scale", f"{at}{names.norm_scale}", None
+            yield ".bias", f"{at}{names.norm_bias}", None
+            yield ".mean", f"{at}running_mean", None
+            yield ".variance", f"{at}running_var", None
         case Kind.TABLE:
             yield "", "", None
+    if kind in _BIASED:
+        yield ".bias", f"{at}bias", None

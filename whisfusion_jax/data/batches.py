@@ -19,6 +19,17 @@ from whisfusion_jax.text.shortlist import Shortlist
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Draft:
+    """What a CTC head hears of a batch, as texts."""
+
+    tokens: jax.Array
+    """[batch, n] int32, as targets: a text, then end tokens."""
+    sure: jax.Array
+    """[batch, n] float32: each token's probability; 1 behind the text."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Batch:
     """What a training step reads."""
 
@@ -28,6 +39,8 @@ class Batch:
     prompt: jax.Array | np.ndarray
     """[batch, p] int32: start, language and task tokens, as the denoiser counts."""
     targets: Targets
+    draft: Draft | None = None
+    """A step's own, where canvases begin with it."""
 
     @property
     def frames(self) -> int:

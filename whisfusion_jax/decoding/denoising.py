@@ -1,12 +1,13 @@
 """Masked-diffusion decoding: all tokens of a canvas at once, in a few steps, in a compiled loop."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from whisfusion_jax.decoding.drafts import UNKNOWN
 from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule, Written
 from whisfusion_jax.decoding.vocabulary import Vocabulary
@@ -94,6 +95,7 @@ def denoise(
     given: jax.Array,
     draws: Draws,
     settings: DenoisingSettings,
+    draft: jax.Array | None = None,
 ) -> Denoised:
     """Fill a canvas for every utterance.
 
@@ -104,6 +106,8 @@ def denoise(
         prompt: [batch, p] int32.
         given: [batch, n] int32: tokens that stand from the start and never change, FREE elsewhere.
         draws: [batch], each utterance's own.
+        draft: [batch, n] int32: what else stands at first, UNKNOWN where nothing does; rules that
+            rewrite may change it.
     """
     free = jnp.broadcast_to(
         (given == FREE)[:, None], (given.shape[0], settings.candidates, given.shape[1])
@@ -119,7 +123,12 @@ def denoise(
         fixed_at=jnp.zeros(free.shape, jnp.int32),
         steps=jnp.zeros(free.shape[:2], jnp.int32),
     )
-    first = step(rows, _State(jnp.int32(0), free, empty.steps, empty), alike=True)
+    masked = free
+    if draft is not None:
+        known = (draft != UNKNOWN)[:, None] & free
+        masked = free & ~known
+        empty = replace(empty, tokens=jnp.where(known, draft[:, None], empty.tokens))
+    first = step(rows, _State(jnp.int32(0), masked, empty.steps, empty), alike=True)
     if settings.rule.stops_early:
 
         def live(state: _State) -> jax.Array:
@@ -153,10 +162,13 @@ def _denoise_step(
     sampling, ruling = own.of_step(state.step)
     token = predict(logits, sampling, settings)
 
-    fresh, index = state.masked, jnp.arange(n)
+    rule, index = settings.rule, jnp.arange(n)
+    # What is drafted is read once in any case.
+    reads = state.masked.any(-1) | (rule.rewrites and (alike or not rule.stops_early))
+    fresh = free & reads[..., None] if rule.rewrites else state.masked
     # A row that is done looks at nothing again, however long its neighbours take.
     frontier = jnp.where(state.masked.any(-1), first_true(state.masked), state.frontier)
-    revises = settings.rule.revise > 0 and denoiser.warm and not alike
+    revises = settings.rule.revise > 0 and not denoiser.both_ways and not alike
     if revises:
         ahead = free & (index > state.frontier[..., None]) & (index < frontier[..., None])
         doubted = first_true(ahead & doubts(logits, before.tokens, settings))[..., None]
@@ -164,6 +176,10 @@ def _denoise_step(
     tokens = jnp.where(fresh, token, before.tokens)
     confidence = jnp.where(fresh, probability(logits, token), before.confidence)
     ends = tokens == settings.vocabulary.end
+    if rule.rewrites:
+        # What was written behind the end is none of the text.
+        tokens = jnp.where(free & (jnp.cumsum(ends, -1) > 0), settings.vocabulary.end, tokens)
+        ends = tokens == settings.vocabulary.end
     flat = partial(jnp.reshape, shape=(-1, tokens.shape[-1]))
     written = Written(
         free=flat(free),
@@ -187,7 +203,7 @@ def _denoise_step(
             tokens=jnp.where(behind & masked, settings.vocabulary.end, tokens),
             confidence=confidence,
             fixed_at=jnp.where(fresh, state.step + 1, before.fixed_at),
-            steps=before.steps + state.masked.any(-1),
+            steps=before.steps + reads,
         ),
     )
 

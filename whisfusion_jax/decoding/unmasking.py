@@ -62,6 +62,13 @@ class UnmaskingRule(Protocol):
     def ahead(self) -> bool:
         """Whether tokens are written ahead of the first mask."""
 
+    @property
+    def rewrites(self) -> bool:
+        """Whether each step writes visible positions anew, too.
+
+        A denoiser that has learned by self-correction mends them.
+        """
+
     stops_early: ClassVar[bool]
     """Whether canvases may be finished before the last step; then the rule itself never masks a
     kept token again."""
@@ -79,6 +86,7 @@ class TopN:
     """Of the share that is kept; cosine keeps few at first."""
     bias: float = 0.0
     """By which a position's confidence falls with its number, as in PositionBiased."""
+    rewrites: bool = False
     stops_early: ClassVar[bool] = False
     ahead: ClassVar[bool] = True
     revise: ClassVar[float] = 0.0
@@ -104,6 +112,7 @@ class Threshold:
     revise: float = REVISE
     steps: int = LONGEST
     stops_early: ClassVar[bool] = True
+    rewrites: ClassVar[bool] = False
     ahead: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -124,6 +133,7 @@ class RandomRemask:
     rates: tuple[float, ...] = (1.0, 0.9, 0.85, 0.8)
     """Mask rate before each step; the first masks everything."""
     stops_early: ClassVar[bool] = False
+    rewrites: ClassVar[bool] = False
     ahead: ClassVar[bool] = True
     revise: ClassVar[float] = 0.0
 
@@ -158,6 +168,7 @@ class PositionBiased:
     steps: int = LONGEST
     """The paper has 32."""
     stops_early: ClassVar[bool] = True
+    rewrites: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_steps(self.steps)
@@ -177,6 +188,29 @@ class PositionBiased:
         left = (written.masked & written.live).sum(-1, keepdims=True)
         pace = jnp.ceil(left / (self.steps - step))
         return written.masked & ~within & (rank >= jnp.maximum(pace, 1))
+
+
+@dataclass(frozen=True)
+class Mend:
+    """Write everything anew, mask what is unsure, until nothing is; for drafts. Our own.
+
+    The denoiser must have learned by self-correction.
+    """
+
+    steps: int = 4
+    confidence: float = 0.5
+    """Below which a token is masked."""
+    stops_early: ClassVar[bool] = True
+    ahead: ClassVar[bool] = True
+    revise: ClassVar[float] = 0.0
+    rewrites: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
+        _check_share("confidence", self.confidence)
+
+    def remask(self, step: jax.Array, written: Written) -> jax.Array:
+        return written.free & written.live & (written.confidence < self.confidence)
 
 
 RuleName = Literal["threshold", "pbeb", "top_n", "random_remask"]

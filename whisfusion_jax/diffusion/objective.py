@@ -44,6 +44,9 @@ class Objective:
     teacher: float = 0.0
     """Share of the target that is the teacher's distribution rather than the text's token, where
     the teacher is sure of that token; where it is less sure it teaches less."""
+    seen: float = 0.0
+    """Share of the visible tokens that are right which is asked for as well, of those that may be
+    wrong: so that what a denoiser says of a visible token can be believed."""
     buffer: float = 0.6
     """Room for masked positions, as a share of all: the output layer is computed at these alone.
     What doesn't fit is left out."""
@@ -69,6 +72,7 @@ def choose(
     objective: Objective,
     most: int,
     groups: int = 1,
+    wrong: jax.Array | None = None,
 ) -> Chosen:
     """Gather the positions that enter the loss.
 
@@ -78,11 +82,17 @@ def choose(
         most: masks in a row.
         groups: equal parts of the rows with a buffer each, one behind the other, so that devices
             gather from their own rows alone.
+        wrong: [rows, n]: where a visible token isn't the text's, to be asked for, too; None if all
+            are.
     """
     rows, n = masked.mask.shape
     position = jnp.arange(n)
-    drawn = jax.random.uniform(key, (rows, n)) < objective.padding
-    asked = masked.mask & ((position < lengths[:, None]) | drawn)
+    drawn = jax.random.uniform(key, (rows, n))
+    asked = masked.mask
+    if wrong is not None:
+        seen = jax.random.uniform(jax.random.fold_in(key, 1), (rows, n)) < objective.seen
+        asked = asked | wrong | seen
+    asked = asked & ((position < lengths[:, None]) | (drawn < objective.padding))
     part = rows * n // groups
     size = math.ceil(objective.buffer * (rows // groups) * min(most, n))
     index = jax.vmap(lambda each: jnp.nonzero(each, size=size, fill_value=-1)[0])(

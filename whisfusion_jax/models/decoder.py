@@ -1,4 +1,4 @@
-"""Whisper's autoregressive decoder, over a static cache of keys and values."""
+"""The autoregressive decoder, Whisper's or Canary's, over a static cache of keys and values."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from whisfusion_jax.config import WhisperConfig
+from whisfusion_jax.config import CanaryConfig, WhisperConfig
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, layer_norm, table
 from whisfusion_jax.models.output import scores
@@ -39,13 +39,14 @@ def cross_cache(blocks: nnx.List, audio: AudioStates) -> CrossCache:
 class DecoderBlock(nnx.Module):
     """Causal self-attention, cross-attention on the audio, feed-forward."""
 
-    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: WhisperConfig | CanaryConfig, *, rngs: nnx.Rngs) -> None:
+        width, heads = config.width, config.heads
         self.attention_norm = layer_norm(width, rngs)
         self.attention = Attention(width, heads, rngs=rngs)
         self.cross_norm = layer_norm(width, rngs)
         self.cross_attention = Attention(width, heads, rngs=rngs)
         self.mlp_norm = layer_norm(width, rngs)
-        self.mlp = FeedForward(width, rngs=rngs)
+        self.mlp = FeedForward(width, config.hidden, config.kind.relu, rngs=rngs)
 
     def __call__(
         self,
@@ -78,14 +79,17 @@ def write(cached: KeysValues, new: KeysValues, position: jax.Array) -> KeysValue
 class Decoder(nnx.Module):
     """Token and position embeddings, causal blocks, and logits tied to the token embedding."""
 
-    def __init__(self, config: WhisperConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: WhisperConfig | CanaryConfig, *, rngs: nnx.Rngs) -> None:
         self.embedding = table(config.vocabulary, config.width)
         self.positions = table(config.text_positions, config.width)
+        if config.kind.normed_embedding:
+            self.embedding_norm = layer_norm(config.width, rngs)
         self.blocks = nnx.List(
-            DecoderBlock(config.width, config.heads, rngs=rngs)
-            for _ in range(config.decoder_layers)
+            DecoderBlock(config, rngs=rngs) for _ in range(config.decoder_layers)
         )
         self.norm = layer_norm(config.width, rngs)
+        if config.kind.output_bias:
+            self.output_bias = nnx.Param(jnp.zeros(config.vocabulary))
 
     def cross_cache(self, audio: AudioStates) -> CrossCache:
         """Every layer's cross-attention keys and values."""
@@ -115,6 +119,8 @@ class Decoder(nnx.Module):
         position, n = jnp.asarray(position), tokens.shape[1]
         at = position + jnp.arange(n)
         x = self.embedding[tokens] + self.positions[at]
+        if hasattr(self, "embedding_norm"):
+            x = self.embedding_norm(x)
         sight = jnp.arange(cache[0][0].shape[2]) <= at[:, None]
         written = []
         for block, cached, audio in zip(self.blocks, cache, cross.layers, strict=True):
@@ -124,4 +130,5 @@ class Decoder(nnx.Module):
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., width] to [..., vocabulary] float32: entry i scores what follows position i."""
-        return scores(hidden, self.embedding[...])
+        logits = scores(hidden, self.embedding[...])
+        return logits + self.output_bias[...] if hasattr(self, "output_bias") else logits

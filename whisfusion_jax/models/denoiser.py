@@ -3,8 +3,9 @@
 Two kinds of one module tree. *Warm*: Whisper's decoder with all its weights, its outputs still one
 ahead of its inputs. Masked positions, and the prompt's end, have low-rank adapters on every layer;
 these alone are trained. Positions whose output names a masked token look both ways, all others back
-only, as Whisper's do. *From scratch*: Whisfusion's Transformer (RMSNorm, rotary positions, SwiGLU,
-tied embeddings), every position seeing all others.
+only, as Whisper's do. Or, `both_ways`, every position sees all others and all weights are trained:
+MDM-ASR's, which can mend what is visible. *From scratch*: Whisfusion's Transformer (RMSNorm, rotary
+positions, SwiGLU, tied embeddings), every position seeing all others.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from whisfusion_jax.models.stack import through
 
 LEARNED = ("mask", r".*\.ahead", r".*\.adapter\.(down|up)")
 """Names of what a warm denoiser adds to Whisper's weights, as patterns; only these are trained."""
+LEARNED_BOTH_WAYS = (r"mask", r"positions", r"blocks\..*", r"norm\..*")
+"""Where every position sees all others: all but the embeddings, which name tokens as before."""
 
 AHEAD = -4.0
 """Added at first to a warm denoiser's attention scores for known tokens ahead. Whisper's decoder
@@ -124,7 +127,7 @@ class Denoiser(nnx.Module):
 
     def __init__(self, config: DenoiserConfig, *, rngs: nnx.Rngs) -> None:
         normal = nnx.initializers.normal(0.02)
-        self.warm = config.warm
+        self.warm, self.both_ways = config.warm, config.sees_all
         self.embedding = nnx.Param(normal(rngs.params(), (config.vocabulary, config.width)))
         self.mask = nnx.Param(normal(rngs.params(), (config.width,)))
         """Embedding of a masked position; exists on the input side only."""
@@ -168,7 +171,10 @@ class Denoiser(nnx.Module):
         x = self._embed(tokens)
         if self.warm:
             at = jnp.arange(tokens.shape[-1])[None, None]
-            view = _view(masked, at, tokens.shape[-1], prompt.shape[1])
+            if self.both_ways:
+                view = _View(masked[..., None], None, at[..., None, :] > at[..., None])
+            else:
+                view = _view(masked, at, tokens.shape[-1], prompt.shape[1])
             x = x + self.positions[: tokens.shape[-1]]
         else:
             view = _View(masked[..., None], None, None)

@@ -20,7 +20,8 @@ class AudioStates:
     states: jax.Array
     """[batch, positions, width]: the bucket's frames, then the padding memory's vectors."""
     bias: jax.Array | None
-    """[positions] float32, added to cross-attention scores; None without a memory."""
+    """[positions] or [batch, 1, 1, positions] float32, added to cross-attention scores: for the
+    padding memory, or against padding; None adds nothing."""
 
 
 class EncoderBlock(nnx.Module):

@@ -225,14 +225,23 @@ def rotate(x: jax.Array) -> jax.Array:
 
 
 class FeedForward(nnx.Module):
-    """Two linear layers with an exact (erf) GELU between: [..., width] to [..., width]."""
+    """Two linear layers with an exact (erf) GELU between: [..., width] to [..., width].
 
-    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
-        self.up = nnx.Linear(width, 4 * width, rngs=rngs)
-        self.down = nnx.Linear(4 * width, width, rngs=rngs)
+    Args:
+        hidden: width between them; None is four times `width`.
+        relu: a ReLU between instead.
+    """
+
+    def __init__(
+        self, width: int, hidden: int | None = None, relu: bool = False, *, rngs: nnx.Rngs
+    ) -> None:
+        self.relu = relu
+        self.up = nnx.Linear(width, hidden or 4 * width, rngs=rngs)
+        self.down = nnx.Linear(hidden or 4 * width, width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.down(jax.nn.gelu(self.up(x), approximate=False))
+        x = self.up(x)
+        return self.down(jax.nn.relu(x) if self.relu else jax.nn.gelu(x, approximate=False))
 
 
 class GatedFeedForward(nnx.Module):

@@ -127,4 +127,11 @@ def export_run(trained: Trained, config: TrainConfig) -> Bundle:
         assert isinstance(trained.config, CtcConfig)
         return export_head(trained.bundle, trained.model, trained.config, path)
     assert isinstance(trained.config, DenoiserConfig)
-    return export_bundle(trained.bundle, trained.model, trained.config, trained.shortlist, path)
+    head = None
+    if config.drafts is not None:
+        drafts = Bundle.open(find_bundle(config.drafts))
+        assert drafts.config.ctc is not None  # or it would not have trained
+        head = drafts.load_ctc(), drafts.config.ctc
+    return export_bundle(
+        trained.bundle, trained.model, trained.config, trained.shortlist, path, head
+    )

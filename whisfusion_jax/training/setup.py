@@ -27,13 +27,23 @@ from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.models.ctc import CtcHead, ctc_head
 from whisfusion_jax.models.decoder import Decoder
-from whisfusion_jax.models.denoiser import LEARNED, Denoiser, warm_denoiser
+from whisfusion_jax.models.denoiser import LEARNED, LEARNED_BOTH_WAYS, Denoiser, warm_denoiser
 from whisfusion_jax.models.stack import Model, stacked
+from whisfusion_jax.parallel.mesh import replicated
 from whisfusion_jax.parallel.sharding import made_sharded
+from whisfusion_jax.text.merging import Merges
 from whisfusion_jax.text.shortlist import Shortlist
-from whisfusion_jax.training.hearing import Hearing
+from whisfusion_jax.training.ctc_loss import CtcLoss
 from whisfusion_jax.training.loss import LossSettings
-from whisfusion_jax.training.step import Frozen, Split, StepSettings, TrainState, split, start
+from whisfusion_jax.training.step import (
+    Drafts,
+    Frozen,
+    Split,
+    StepSettings,
+    TrainState,
+    split,
+    start,
+)
 
 _MASKING: dict[str, Corruption] = {
     "uniform": Uniform(), "high_mask": high_mask(), "ahead": Ahead()
@@ -84,6 +94,7 @@ def begin(
         jax.tree.map(lambda each: _narrowed(each, dtype), parts.frozen),
         memory,
         encoder,
+        _drafts(config, bundle, sizes, mesh) if config.drafts else None,
     )
     state = made_sharded(partial(start, optimizer=optimizer), mesh, parameters)
     return Beginning(sizes, shortlist, parts, frozen, state)
@@ -99,7 +110,8 @@ def _denoising(
     sizes, shortlist = _sizes(config, bundle)
     _check(config, sizes)
     denoiser = _denoiser(config, bundle, sizes, shortlist, mesh)
-    learned = config.learned or (LEARNED if sizes.warm else (".*",))
+    of_itself = LEARNED_BOTH_WAYS if sizes.both_ways else LEARNED
+    learned = config.learned or (of_itself if sizes.warm else (".*",))
     parts, parameters = split(denoiser, learned)
     if config.start is not None:
         # What is frozen is Whisper's own, and not in a bundle's eight bits.
@@ -121,6 +133,21 @@ def _head(config: TrainConfig, sizes: CtcConfig, bundle: Bundle, mesh: Mesh) -> 
     return earlier.load_ctc(mesh=mesh)
 
 
+def _drafts(
+    config: TrainConfig, bundle: Bundle, sizes: DenoiserConfig | CtcConfig, mesh: Mesh
+) -> Drafts:
+    assert config.drafts is not None
+    model, named = bundle.config.model, Bundle.open(find_bundle(config.drafts))
+    if not isinstance(sizes, DenoiserConfig) or sizes.vocabulary != model.vocabulary:
+        raise WhisfusionError(
+            f"drafts: only a denoiser of all of Whisper's {model.vocabulary} tokens can read them"
+        )
+    if named.config.ctc is None or named.config.ctc.width != model.width:
+        raise WhisfusionError(f"drafts: {config.drafts} has no CTC head for this Whisper")
+    merges = jax.device_put(Merges.of(bundle.tokenizer), replicated(mesh))
+    return Drafts(named.load_ctc(mesh=mesh), merges, bundle.tokenizer.end)
+
+
 def _sizes(config: TrainConfig, bundle: Bundle) -> tuple[DenoiserConfig, Shortlist]:
     if config.start is not None:
         opened = Bundle.open(find_bundle(config.start))
@@ -129,15 +156,27 @@ def _sizes(config: TrainConfig, bundle: Bundle) -> tuple[DenoiserConfig, Shortli
         if sizes.audio_width != bundle.config.model.width:
             raise WhisfusionError(f"start: {config.start} was made for another Whisper's encoder")
         return sizes, shortlist
-    shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
+    model = bundle.config.model
+    if config.commonest >= model.vocabulary:
+        shortlist = Shortlist.whole(model.vocabulary, bundle.tokenizer)
+    else:
+        shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
     if config.denoiser is None:
-        return DenoiserConfig.of_whisper(bundle.config.model, len(shortlist)), shortlist
+        # Weights that learn need no adapters.
+        rank = 0 if config.both_ways else 64
+        sizes = DenoiserConfig.of_whisper(model, len(shortlist), rank, config.both_ways)
+        return sizes, shortlist
     return dataclasses.replace(config.denoiser, vocabulary=len(shortlist)), shortlist
 
 
 def _check(config: TrainConfig, sizes: DenoiserConfig) -> None:
-    if config.stretch is not None and not sizes.warm:
-        raise WhisfusionError("stretch: a denoiser from scratch reads whole canvases")
+    if config.stretch is not None and sizes.sees_all:
+        raise WhisfusionError("stretch: a denoiser that sees all reads whole canvases")
+    again = any(phase.rounds > 1 or phase.drafted for phase in config.phases)
+    if config.stretch is not None and again:
+        raise WhisfusionError("stretch: rounds and drafts are of whole canvases")
+    if any(phase.drafted for phase in config.phases) and config.drafts is None:
+        raise WhisfusionError("drafted: name the bundle whose head hears `drafts`")
     if config.scan and config.stretch is not None:
         raise WhisfusionError("scan: layers that are scanned read whole canvases, without stretch")
 
@@ -184,15 +223,19 @@ def step_settings(config: TrainConfig, phase: PhaseConfig, groups: int = 1) -> S
     Args:
         groups: parts of the rows on different devices.
     """
-    loss: LossSettings | Hearing = Hearing()
+    loss: LossSettings | CtcLoss = CtcLoss()
     if config.ctc is None:
         loss = LossSettings(
             corruption=Mixed(tuple(_MASKING[name] for name in phase.masking)),
-            objective=Objective(inverse_ratio=config.inverse_ratio, teacher=config.teacher),
+            objective=Objective(
+                inverse_ratio=config.inverse_ratio, teacher=config.teacher, seen=config.seen
+            ),
             canvases=config.canvases,
             stretch=config.stretch,
             sample=config.sample,
             groups=groups,
+            rounds=phase.rounds,
+            drafted=phase.drafted,
         )
     return StepSettings(
         loss,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS
-from whisfusion_jax.data.batches import Batch
+from whisfusion_jax.data.batches import Batch, Draft
 from whisfusion_jax.data.encoded import encode
 from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.denoiser import Denoiser
@@ -22,6 +22,8 @@ from whisfusion_jax.models.encoder import AudioStates, Encoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.parallel.mesh import replicated
 from whisfusion_jax.parallel.sharding import shardings
+from whisfusion_jax.text.merging import Merges
+from whisfusion_jax.training.ctc_loss import hidden_spans
 from whisfusion_jax.training.loss import Metrics
 
 Learner = Denoiser | CtcHead
@@ -42,6 +44,26 @@ class TrainState:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Drafts:
+    """What a CTC head hears, as texts of Whisper's tokens."""
+
+    head: CtcHead
+    merges: Merges
+    end: int = field(metadata={"static": True})
+
+    def __call__(self, audio: AudioStates, batch: Batch, key: jax.Array) -> Draft:
+        """Of a batch, some of its frames hidden: the head has learned its texts, and should err."""
+        states = hidden_spans(key, audio.states[:, : batch.frames].astype(jnp.float32))
+        n = batch.targets.tokens.shape[1]
+        tokens, sure = (
+            jnp.pad(each, ((0, 0), (0, n)), constant_values=fill)[:, :n]
+            for each, fill in zip(self.merges(*self.head.hear(states)), (-1, 1.0), strict=True)
+        )
+        return Draft(jnp.where(tokens < 0, self.end, tokens), jnp.where(tokens < 0, 1.0, sure))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Frozen:
     """What a step reads and never changes."""
 
@@ -51,6 +73,8 @@ class Frozen:
     """None if all windows are of 30 s."""
     encoder: Encoder | None = None
     """For batches of samples."""
+    drafts: Drafts | None = None
+    """Where canvases begin with them."""
 
     def hear(self, audio: jax.Array, dtype: DTypeLike) -> AudioStates:
         """A batch's audio as the decoders read it.
@@ -110,7 +134,7 @@ class StepSettings:
     """What a compiled step depends on beside shapes."""
 
     loss: Callable[[Any, AudioStates, Batch, jax.Array], tuple[jax.Array, Metrics]]
-    """A frozen dataclass: `LossSettings` for a denoiser, `Hearing` for a head."""
+    """A frozen dataclass: `LossSettings` for a denoiser, `CtcLoss` for a head."""
     average: float
     """Decay of the moving average."""
     seed: int
@@ -194,6 +218,8 @@ def _gradient(
         narrow = jax.tree.map(lambda each: each.astype(settings.dtype), learned)
         model = nnx.merge(graph, narrow, frozen.model)
         audio = frozen.hear(jnp.asarray(part.audio), settings.dtype)
+        if frozen.drafts is not None:
+            part = replace(part, draft=frozen.drafts(audio, part, jax.random.fold_in(key, 1)))
         value, metrics = settings.loss(model, audio, part, key)
         return value, {"loss": value, **metrics}
 

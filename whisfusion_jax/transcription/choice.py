@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import DenoiserConfig, TokenRules
 from whisfusion_jax.decoding.denoising import DenoisingSettings
-from whisfusion_jax.decoding.unmasking import PositionBiased, UnmaskingRule
+from whisfusion_jax.decoding.unmasking import PositionBiased, TopN, UnmaskingRule
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import BundleError, WhisfusionError
 from whisfusion_jax.models.ctc import CtcHead
@@ -34,6 +34,8 @@ _STRETCH_ON_CPU = 5
 """There each position costs, and five are read in tiles (models/output.py)."""
 SURE = 0.5
 """How probable a drafted token must be, for masks not to write instead (docs/results.md)."""
+FEW = 4
+"""Steps of a denoiser that sees all and mends what is visible."""
 _ROWS_ON_CPU = 1
 """The largest batch in which a CPU is faster by several tokens a pass than by one: a step for many
 rows reads the weights once, too (docs/results.md)."""
@@ -69,6 +71,12 @@ class Wishes:
     """Tokens of an earlier text in front of the prompt."""
 
 
+def _rule_for(trained: DenoiserConfig | None) -> UnmaskingRule:
+    if trained is not None and trained.both_ways:
+        return TopN(FEW, rewrites=True)
+    return PositionBiased(entropy=1.0 if trained else 0.0)
+
+
 def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mesh: Mesh) -> Choice:
     """Load a decoder.
 
@@ -90,6 +98,9 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         decoder = bundle.load_decoder(dtype, mesh)
         return Choice(decoder, Autoregressive(vocabulary, wishes.beams), decoder, None, None)
     trained = drafts.config.denoiser
+    if wishes.decoder == "exact" and trained and trained.both_ways:
+        # Its weights are no longer Whisper's, which verifies; the head drafts alone.
+        trained = None
     head: CtcHead | None = None
     merges: Merges | None = None
     # A head counts tokens as Whisper does, a denoiser perhaps by a shortlist.
@@ -100,7 +111,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     stretch = wishes.stretch or (_STRETCH_ON_CPU if on_cpu and head else STRETCH)
     # Masks that were never trained know less than any draft.
     sure = (wishes.sure if wishes.sure is not None else SURE) if trained else 0.0
-    rule = wishes.rule or PositionBiased(entropy=1.0 if trained else 0.0)
+    rule = wishes.rule or _rule_for(trained)
     if wishes.decoder == "diffusion" and trained:
         denoiser, shortlist = drafts.load_denoiser(dtype, mesh)
         if on_cpu:
@@ -108,7 +119,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         never = (*shortlist.those_of(config.rules.suppress), *shortlist.special)
         own = Vocabulary(TokenRules(never), shortlist.end, before=wishes.before)
         settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
-        writes = Diffusion(settings, stretch, own_lengths=not denoiser.warm)
+        writes = Diffusion(settings, stretch, own_lengths=denoiser.both_ways)
         return Choice(Denoisers(denoiser, merges, sure), writes, denoiser, head, shortlist)
     if not trained and head is None:
         raise BundleError(f"{drafts.path}: has no denoiser, and no head that drafts")

@@ -185,14 +185,19 @@ class Diffusion:
         length, batch = canvas_for(seconds), len(asked.wanted)
         rule, given = self.settings.rule, asked.given
         # Stretches end when the text does, whatever number of steps a rule has.
-        if given is None and model.denoiser.warm and rule.stops_early and rule.steps >= length:
+        by_stretches = not model.denoiser.both_ways and rule.stops_early and rule.steps >= length
+        if given is None and by_stretches:
             how = Stretches(self.settings, length, self.stretch)
             return _by_stretches(model, heard, asked, seconds, how)
         if given is None:
             given = jnp.full((batch, length), FREE)
-        given = jnp.where(asked.wanted[:, None], given, self.vocabulary.end)
+        end = self.vocabulary.end
+        given = jnp.where(asked.wanted[:, None], given, end)
+        draft = model.draft(heard, seconds, end) if rule.rewrites else None
+        if draft is not None:
+            draft = jnp.where(jnp.cumsum(draft == end, axis=1) > 0, end, draft)
         found = denoise(
-            model.denoiser, heard.cross, asked.prompt, given, asked.draws, self.settings
+            model.denoiser, heard.cross, asked.prompt, given, asked.draws, self.settings, draft
         )
         language = self.vocabulary.language_of(asked.prompt)
         return _texts(found, Start((), asked.prompt, language, jnp.full(batch, jnp.nan)))

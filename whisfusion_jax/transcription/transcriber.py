@@ -171,7 +171,7 @@ class Transcriber:
         self._window, self._whole = window or CUT, window or WINDOW_SECONDS
         self._earlier: list[int] = []
         if initial_prompt and initial_prompt.strip():
-            if bundle.config.denoiser and not bundle.config.denoiser.warm:
+            if bundle.config.denoiser and bundle.config.denoiser.sees_all:
                 raise WhisfusionError("initial_prompt: this denoiser has learned none")
             self._earlier = tokenizer.earlier(initial_prompt, _EARLIER_TOKENS)
         self._known = [Known.parse(text) for text in fix]

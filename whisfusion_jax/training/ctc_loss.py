@@ -11,17 +11,26 @@ from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.training.loss import Metrics
 
+HIDDEN = 0.1
+"""Share of the frames that a head doesn't hear in training."""
 _SPAN = 10
 """Frames that are hidden together: a fifth of a second."""
 _IMPOSSIBLE = 1e4
 """More than any text costs that fits into its frames."""
 
 
+def hidden_spans(key: jax.Array, states: jax.Array, share: float = HIDDEN) -> jax.Array:
+    """States, [batch, frames, width], of which a share, in short spans, is zero."""
+    rows, frames, _ = states.shape
+    kept = jax.random.bernoulli(key, 1 - share, (rows, -(-frames // _SPAN), 1))
+    return states * jnp.repeat(kept, _SPAN, axis=1)[:, :frames]
+
+
 @dataclass(frozen=True)
-class Hearing:
+class CtcLoss:
     """What the loss depends on beside shapes."""
 
-    hidden: float = 0.1
+    hidden: float = HIDDEN
     """Share of the frames that are hidden, so that a moment is heard from around it."""
 
     def __call__(
@@ -30,9 +39,7 @@ class Hearing:
         """Mean loss a piece: the negative log-probability of all ways to say the text."""
         # The padding memory's states stand behind the audio's.
         states = audio.states[:, : batch.frames]
-        rows, frames, _ = states.shape
-        kept = jax.random.bernoulli(key, 1 - self.hidden, (rows, -(-frames // _SPAN), 1))
-        scores = head(states * jnp.repeat(kept, _SPAN, axis=1)[:, :frames])
+        scores = head(hidden_spans(key, states, self.hidden))
         # The blank's score comes first, and a text's last token is its end.
         labels = 1 + jnp.asarray(batch.targets.tokens)
         said = jnp.asarray(batch.targets.lengths) - 1
