@@ -64,6 +64,7 @@ def speed(
     each: int = 4,
     contenders: tuple[str, ...] = CONTENDERS,
     rounds: int = 5,
+    window: float | None = None,
 ) -> None:
     """Time contenders in turn, warm: single files of some lengths, then one long recording.
 
@@ -74,9 +75,10 @@ def speed(
         each: Files of each length.
         contenders: Which.
         rounds: That are counted.
+        window: Of ours, in seconds; without it the default.
     """
     keep_compiled_programs()
-    found = {name: contender(name, bundle) for name in contenders}
+    found = {name: contender(name, bundle, window) for name in contenders}
     clips = load_clips(manifest)
     with tempfile.TemporaryDirectory() as folder:
         for seconds in lengths:
@@ -157,10 +159,10 @@ def joined(manifest: Path, folder: Path, times: int) -> tuple[Path, str, float]:
     return path, " ".join([text] * times), written / SAMPLE_RATE
 
 
-def contender(name: str, bundle: str) -> Transcribe:
+def contender(name: str, bundle: str, window: float | None = None) -> Transcribe:
     """Load what one name stands for."""
     if name in OURS:
-        transcriber = Transcriber.from_bundle(bundle, decoder=name, language="en")  # type: ignore[arg-type]
+        transcriber = Transcriber.from_bundle(bundle, decoder=name, language="en", window=window)  # type: ignore[arg-type]
         return lambda files: [transcriber.transcribe(file).text for file in files]
     if name == "transformers":
         return _transformers(bundle)

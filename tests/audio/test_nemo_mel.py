@@ -31,6 +31,12 @@ def test_padding_changes_nothing() -> None:
     np.testing.assert_array_equal(padded[:, 100:], 0)
 
 
+@pytest.mark.parametrize("length", [0, 100, 200, 400])
+def test_hardly_any_sound_stays_finite(length: int) -> None:
+    noise = np.random.default_rng(0).normal(size=(1, 1600)).astype(np.float32)
+    assert np.isfinite(normalised_log_mel(noise, np.array([length]))).all()
+
+
 def test_silence_which_has_no_deviation_stays_finite() -> None:
     """Its features are rounding alone, so they are held against nothing."""
     assert np.isfinite(normalised_log_mel(np.zeros((1, 16_000)), np.array([16_000]))).all()

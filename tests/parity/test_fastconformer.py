@@ -1,11 +1,12 @@
 """FastConformer and Canary on random weights, held against transformers in float32."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tests.models import test_canary
 from tests.models.test_fastconformer import SMALL, encode, with_weights
-from tests.parity.record import canary, canary_inputs, canary_logits, parakeet, parakeet_inputs
 
 pytestmark = pytest.mark.parity
 
@@ -13,9 +14,9 @@ pytestmark = pytest.mark.parity
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("mel_bins", [80, 128])
 def test_states_equal_transformers(bias: bool, mel_bins: int) -> None:
-    import dataclasses
-
     import torch
+
+    from tests.parity.record import parakeet, parakeet_inputs
 
     config = dataclasses.replace(SMALL, bias=bias, mel_bins=mel_bins, scaled=bias)
     theirs = parakeet(config)
@@ -32,7 +33,7 @@ def test_states_equal_transformers(bias: bool, mel_bins: int) -> None:
 
 @pytest.mark.parametrize("layers", [1, 4])
 def test_logits_equal_transformers(layers: int) -> None:
-    import dataclasses
+    from tests.parity.record import canary, canary_inputs, canary_logits
 
     config = dataclasses.replace(test_canary.CANARY, decoder_layers=layers, hidden=64)
     theirs = canary(config)

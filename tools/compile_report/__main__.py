@@ -272,7 +272,7 @@ def lower_training(config: TrainConfig, mesh: Mesh) -> Lowered:
             "their average": state.average,
             "optimizer state": state.optimizer,
         },
-        step_flops(config, model, sizes, batch),
+        step_flops(config, config.phases[0], model, sizes, batch),
         rows * seconds,
     )
 

@@ -41,6 +41,8 @@ def normalised_log_mel(samples: jax.Array, lengths: jax.Array, mel_bins: int = 8
 
     frames = (lengths // HOP)[:, None, None]
     there = jnp.arange(n // HOP)[:, None] < frames
-    mean = jnp.where(there, mel, 0.0).sum(1, keepdims=True) / frames
-    spread = (jnp.where(there, mel - mean, 0.0) ** 2).sum(1, keepdims=True) / (frames - 1)
+    # A single frame has no deviation, and none has nothing.
+    mean = jnp.where(there, mel, 0.0).sum(1, keepdims=True) / jnp.maximum(frames, 1)
+    spread = (jnp.where(there, mel - mean, 0.0) ** 2).sum(1, keepdims=True)
+    spread = spread / jnp.maximum(frames - 1, 1)
     return jnp.where(there, (mel - mean) / (jnp.sqrt(spread) + _EPSILON), 0.0)

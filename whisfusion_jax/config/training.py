@@ -28,6 +28,16 @@ class PhaseConfig:
         if self.rounds < 1 or self.drafted < 0:
             raise WhisfusionError(f"{self}: at least one round, and no canvases fewer than none")
 
+    @property
+    def corrects(self) -> bool:
+        """Whether visible tokens may be wrong, and are asked for, too."""
+        return self.rounds > 1 or self.drafted > 0
+
+    @property
+    def room(self) -> float:
+        """For positions that are asked for, as a share of all: what is masked leaves some over."""
+        return 1.0 if self.corrects else 0.6
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:

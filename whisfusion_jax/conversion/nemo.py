@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import yaml
@@ -60,13 +60,18 @@ class NemoArchive:
         try:
             with tarfile.open(path, "r:*") as archive:
                 members = _members(archive, path)
-                self.settings = _settings(_bytes(archive, members, _SETTINGS, path), path)
-                tokenizers = [name for name in members if name.endswith("tokenizer.model")]
-                self.tokenizer = (
-                    _bytes(archive, members, tokenizers[0], path) if tokenizers else None
+                self.settings = _settings(
+                    _file(archive, members, _SETTINGS, _MOST, path).read(), path
                 )
+                self.tokenizer: bytes | None = None
+                for name in members:
+                    if name.endswith("tokenizer.model"):
+                        self.tokenizer = _file(archive, members, name, _MOST, path).read()
+                # Put aside, as torch maps a file of its own.
                 weights = Path(self._folder.name) / "weights.ckpt"
-                _unpack(archive, members, weights, path)
+                room = shutil.disk_usage(weights.parent).free
+                with weights.open("wb") as copy:
+                    shutil.copyfileobj(_file(archive, members, _WEIGHTS, room, path), copy)
             self._tensors: dict[str, Any] = load_checkpoint(weights, named=path)
         except (OSError, tarfile.TarError, EOFError) as error:
             self.close()
@@ -141,16 +146,21 @@ def _members(archive: tarfile.TarFile, path: Path) -> dict[str, tarfile.TarInfo]
     return members
 
 
-def _bytes(
-    archive: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo], name: str, path: Path
-) -> bytes:
+def _file(
+    archive: tarfile.TarFile,
+    members: Mapping[str, tarfile.TarInfo],
+    name: str,
+    most: int,
+    path: Path,
+) -> IO[bytes]:
+    """A member of at most so many bytes, to read."""
     if name not in members:
         raise ConversionError(f"{path}: no NeMo archive, it has no {name}")
-    if members[name].size > _MOST:
-        raise ConversionError(f"{path}: {name} has {members[name].size} bytes, more than {_MOST}")
+    if (size := members[name].size) > most:
+        raise ConversionError(f"{path}: {name} has {size} bytes, more than the {most} there may be")
     file = archive.extractfile(members[name])
     assert file is not None  # a plain file
-    return file.read()
+    return file
 
 
 def _settings(text: bytes, path: Path) -> dict[str, Any]:
@@ -161,18 +171,3 @@ def _settings(text: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ConversionError(f"{path}: {_SETTINGS} holds no settings")
     return settings
-
-
-def _unpack(
-    archive: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo], out: Path, path: Path
-) -> None:
-    """Put the weights aside: torch maps a file of its own."""
-    if _WEIGHTS not in members:
-        raise ConversionError(f"{path}: no NeMo archive, it has no {_WEIGHTS}")
-    size, free = members[_WEIGHTS].size, shutil.disk_usage(out.parent).free
-    if size > free:
-        raise ConversionError(f"{path}: its weights take {size} bytes, {out.parent} has {free}")
-    file = archive.extractfile(members[_WEIGHTS])
-    assert file is not None  # a plain file
-    with out.open("wb") as copy:
-        shutil.copyfileobj(file, copy)

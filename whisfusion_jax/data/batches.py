@@ -71,6 +71,9 @@ class Plan:
     """In which a batch is read (gradient accumulation)."""
     head: CtcConfig | None = None
     """Learns by moments of the audio, as many as texts' positions; None is a denoiser."""
+    by_bucket: bool = False
+    """Canvases as long as the bucket's audio asks for, as in decoding: for a denoiser that sees its
+    masks, to which their number is a hint."""
 
     def __len__(self) -> int:
         return self.steps
@@ -96,7 +99,8 @@ class Plan:
         """An example's canvas length, or its moments."""
         if self.head is not None:
             return self.head.moments(int(self.encoded.bucket[number]) * FRAMES_PER_SECOND)
-        seconds, length = self.encoded.seconds[number], self.encoded.lengths[number]
+        seconds = (self.encoded.bucket if self.by_bucket else self.encoded.seconds)[number]
+        length = self.encoded.lengths[number]
         return canvas_for(float(seconds), int(length))
 
     def audios(self, canvas: int) -> int:

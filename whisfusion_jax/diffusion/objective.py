@@ -47,7 +47,7 @@ class Objective:
     seen: float = 0.0
     """Share of the visible tokens that are right which is asked for as well, of those that may be
     wrong: so that what a denoiser says of a visible token can be believed."""
-    buffer: float = 0.6
+    buffer: float = 1.0
     """Room for masked positions, as a share of all: the output layer is computed at these alone.
     What doesn't fit is left out."""
 

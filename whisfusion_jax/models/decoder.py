@@ -82,14 +82,13 @@ class Decoder(nnx.Module):
     def __init__(self, config: WhisperConfig | CanaryConfig, *, rngs: nnx.Rngs) -> None:
         self.embedding = table(config.vocabulary, config.width)
         self.positions = table(config.text_positions, config.width)
-        if config.kind.normed_embedding:
-            self.embedding_norm = layer_norm(config.width, rngs)
+        kind = config.kind
+        self.embedding_norm = layer_norm(config.width, rngs) if kind.normed_embedding else None
         self.blocks = nnx.List(
             DecoderBlock(config, rngs=rngs) for _ in range(config.decoder_layers)
         )
         self.norm = layer_norm(config.width, rngs)
-        if config.kind.output_bias:
-            self.output_bias = nnx.Param(jnp.zeros(config.vocabulary))
+        self.output_bias = nnx.Param(jnp.zeros(config.vocabulary)) if kind.output_bias else None
 
     def cross_cache(self, audio: AudioStates) -> CrossCache:
         """Every layer's cross-attention keys and values."""
@@ -119,7 +118,7 @@ class Decoder(nnx.Module):
         position, n = jnp.asarray(position), tokens.shape[1]
         at = position + jnp.arange(n)
         x = self.embedding[tokens] + self.positions[at]
-        if hasattr(self, "embedding_norm"):
+        if self.embedding_norm is not None:
             x = self.embedding_norm(x)
         sight = jnp.arange(cache[0][0].shape[2]) <= at[:, None]
         written = []
@@ -131,4 +130,4 @@ class Decoder(nnx.Module):
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., width] to [..., vocabulary] float32: entry i scores what follows position i."""
         logits = scores(hidden, self.embedding[...])
-        return logits + self.output_bias[...] if hasattr(self, "output_bias") else logits
+        return logits if self.output_bias is None else logits + self.output_bias[...]

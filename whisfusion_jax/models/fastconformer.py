@@ -169,8 +169,8 @@ class FastConformer(nnx.Module):
         self.scale = config.width**0.5 if config.scaled else 1.0
         self.subsampling = Subsampling(config, rngs=rngs)
         self.blocks = nnx.List(ConformerBlock(config, rngs=rngs) for _ in range(config.layers))
-        if config.projected:
-            self.project = nnx.Linear(config.width, config.projected, rngs=rngs)
+        wanted = config.projected
+        self.project = nnx.Linear(config.width, wanted, rngs=rngs) if wanted else None
 
     def hear(self, samples: jax.Array, lengths: jax.Array) -> AudioStates:
         """Encode samples.
@@ -192,7 +192,7 @@ class FastConformer(nnx.Module):
         x, lengths = self.subsampling(mel.astype(self.subsampling.out.kernel.dtype), lengths)
         there = _there(lengths, x.shape[1])
         x = through(self.blocks, lambda block, x: block(x, there), x * self.scale)
-        if hasattr(self, "project"):
+        if self.project is not None:
             x = self.project(x)
         bias = jnp.where(there, 0.0, -jnp.inf)
         return AudioStates(x, bias[:, None, None])

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from rich.progress import Progress
 
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import TrainConfig
+from whisfusion_jax.config import DenoiserConfig, TrainConfig
 from whisfusion_jax.data.batches import Batch, Plan, batches
 from whisfusion_jax.data.encoded import Encoded, Examples, encode_examples
 from whisfusion_jax.data.listening import CutPlan, Cuts, Listener, Speech, cuts
@@ -64,6 +64,7 @@ def feed_of(
     plan = Plan(
         examples, config.steps, config.positions, config.canvases, config.stretch, config.seed,
         own_share(mesh), config.accumulate, head=config.ctc,
+        by_bucket=isinstance(begun.sizes, DenoiserConfig) and begun.sizes.sees_all,
     )  # fmt: skip
     return Feed(
         batches(plan, begun.shortlist),

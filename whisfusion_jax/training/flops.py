@@ -3,9 +3,14 @@
 import math
 from dataclasses import dataclass
 
-from whisfusion_jax.config import CtcConfig, DenoiserConfig, TrainConfig, WhisperConfig
+from whisfusion_jax.config import (
+    CtcConfig,
+    DenoiserConfig,
+    PhaseConfig,
+    TrainConfig,
+    WhisperConfig,
+)
 from whisfusion_jax.data.batches import Batch
-from whisfusion_jax.diffusion.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,16 @@ class StepFlops:
 
 
 def step_flops(
-    config: TrainConfig, model: WhisperConfig, sizes: DenoiserConfig, batch: Batch
+    config: TrainConfig,
+    phase: PhaseConfig,
+    model: WhisperConfig,
+    sizes: DenoiserConfig,
+    batch: Batch,
 ) -> StepFlops:
     """Count a step on a batch, of which the shapes matter.
 
-    The padding memory is left out, and with `stretch` the pass over what stands before.
+    The padding memory is left out, a head that drafts, and with `stretch` the pass over what stands
+    before.
     """
     rows, canvas = batch.targets.tokens.shape
     encodes = batch.audio.ndim == 2
@@ -38,13 +48,13 @@ def step_flops(
     read = min(canvas, config.stretch or canvas)
     forward = denoiser_flops(sizes, frames, config.canvases, read + batch.prompt.shape[1])
     keys = cross_flops(sizes, frames)
-    asked = math.ceil(Objective().buffer * config.canvases * read)
+    asked = math.ceil(phase.room * config.canvases * read)
     output = 2 * asked * sizes.width * (config.sample or sizes.vocabulary)
     # A product has two gradients: of what it multiplies, and of its weights if these learn. The
     # states are frozen and have none.
-    backward = 1 if sizes.warm else 2
-    denoiser = (1 + backward) * (forward + output) + backward * keys
-    again = rows * (forward + keys) if config.scan else 0.0
+    backward = 1 if sizes.warm and not sizes.both_ways else 2
+    denoiser = phase.rounds * (1 + backward) * (forward + output) + backward * keys
+    again = rows * phase.rounds * (forward + keys) if config.scan else 0.0
     return StepFlops(
         rows * encoder_flops(model, frames) if encodes else 0.0, rows * denoiser, again
     )

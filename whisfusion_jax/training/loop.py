@@ -11,7 +11,7 @@ from jax.experimental import multihost_utils
 from rich.progress import Progress
 
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import CtcConfig, DenoiserConfig, TrainConfig
+from whisfusion_jax.config import CtcConfig, DenoiserConfig, PhaseConfig, TrainConfig
 from whisfusion_jax.data.batches import Batch
 from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.models.ctc import CtcHead
@@ -91,7 +91,7 @@ def train(config: TrainConfig, progress: Progress, score: Score | None = None) -
                 waited = time.perf_counter() - begin_waiting
                 state, metrics = step(state, batch)
                 done += 1
-                log.add(done, metrics, _work(config, bundle, begun, batch), waited)
+                log.add(done, metrics, _work(config, phase, bundle, begun, batch), waited)
                 stopped = told(done)
                 if done % config.save_every == 0 or done == until or stopped:
                     scores = _scores(trained(), config, score) if score and not stopped else {}
@@ -101,13 +101,16 @@ def train(config: TrainConfig, progress: Progress, score: Score | None = None) -
         return trained()
 
 
-def _work(config: TrainConfig, bundle: Bundle, begun: Beginning, batch: Batch) -> Work:
+def _work(
+    config: TrainConfig, phase: PhaseConfig, bundle: Bundle, begun: Beginning, batch: Batch
+) -> Work:
     audios, n = batch.targets.tokens.shape
     if isinstance(begun.sizes, CtcConfig):
         moments = audios * begun.sizes.moments(batch.frames)
         return Work(moments, head_step_flops(begun.sizes, batch).model)
-    tokens = audios * config.canvases * min(n, config.stretch or n)
-    return Work(tokens, step_flops(config, bundle.config.model, begun.sizes, batch).model)
+    tokens = audios * config.canvases * phase.rounds * min(n, config.stretch or n)
+    model = bundle.config.model
+    return Work(tokens, step_flops(config, phase, model, begun.sizes, batch).model)
 
 
 def _scores(trained: Trained, config: TrainConfig, score: Score) -> dict[str, float]:

@@ -172,7 +172,7 @@ def _sizes(config: TrainConfig, bundle: Bundle) -> tuple[DenoiserConfig, Shortli
 def _check(config: TrainConfig, sizes: DenoiserConfig) -> None:
     if config.stretch is not None and sizes.sees_all:
         raise WhisfusionError("stretch: a denoiser that sees all reads whole canvases")
-    again = any(phase.rounds > 1 or phase.drafted for phase in config.phases)
+    again = any(phase.corrects for phase in config.phases)
     if config.stretch is not None and again:
         raise WhisfusionError("stretch: rounds and drafts are of whole canvases")
     if any(phase.drafted for phase in config.phases) and config.drafts is None:
@@ -228,7 +228,10 @@ def step_settings(config: TrainConfig, phase: PhaseConfig, groups: int = 1) -> S
         loss = LossSettings(
             corruption=Mixed(tuple(_MASKING[name] for name in phase.masking)),
             objective=Objective(
-                inverse_ratio=config.inverse_ratio, teacher=config.teacher, seen=config.seen
+                inverse_ratio=config.inverse_ratio,
+                teacher=config.teacher,
+                seen=config.seen,
+                buffer=phase.room,
             ),
             canvases=config.canvases,
             stretch=config.stretch,
