@@ -21,7 +21,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     config = tiny_run(tmp_path_factory.mktemp("sharded"))
     return dataclasses.replace(
         config, denoiser=SIZES, phases=(PhaseConfig(10, ("uniform", "high_mask")),), dev=None,
-        canvases=2, positions=2 * 16 * 16, keep_states=False, report_every=1, scan="nothing",
+        canvases=2, positions=2 * 48 * 16, keep_states=False, report_every=1, scan="nothing",
         accumulate=2,
     )  # fmt: skip
 
