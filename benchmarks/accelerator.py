@@ -94,7 +94,7 @@ class _Models:
         self._vocabulary = Vocabulary(TokenRules(suppress=(_END,)), end=_END)
         whisper = _random(abstract_whisper(model))
         self.encoder, self._decoder = whisper.encoder, whisper.decoder
-        warm = DenoiserConfig.of_whisper(model, model.vocabulary)
+        warm = DenoiserConfig.of_decoder(model, model.vocabulary)
         self._warm = _random(abstract_denoiser(warm))
         self._paper = _random(abstract_denoiser(PAPER)) if model.width == PAPER.width else None
 

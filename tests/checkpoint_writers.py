@@ -16,11 +16,11 @@ from whisfusion_jax.conversion.rules import LeafNames, Rule, plan
 Tensors = Mapping[str, np.ndarray]
 
 
-def _theirs(
-    tensors: Tensors, rules: tuple[Rule, ...], leaves: LeafNames, config: WhisperConfig
+def theirs(
+    tensors: Tensors, rules: tuple[Rule, ...], leaves: LeafNames, layers: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
     """Our tensors under another format's names and layout, stacked parts joined."""
-    sources = plan(rules, leaves, config.layers)
+    sources = plan(rules, leaves, layers)
     parts: dict[str, dict[int, np.ndarray]] = {}
     for ours, at in sources.tensors.items():
         back = tensors[ours].transpose(np.argsort(at.axes)) if at.axes else tensors[ours]
@@ -74,8 +74,8 @@ def write_huggingface(
     (path / "generation_config.json").write_text(json.dumps(generation))
     (path / "tokenizer.json").write_text(tokenizer)
     reader = huggingface.HuggingFaceCheckpoint
-    theirs = _theirs(tensors, huggingface.NAMES, reader.leaves, config)
-    stored = {"model." + name: tensor for name, tensor in theirs.items()}
+    named = theirs(tensors, huggingface.NAMES, reader.leaves, config.layers)
+    stored = {"model." + name: tensor for name, tensor in named.items()}
     if shards == 1:
         save_file(stored, path / "model.safetensors", metadata={"format": "pt"})
         return path
@@ -109,8 +109,8 @@ def write_openai(path: Path, config: WhisperConfig, tensors: Tensors, tokenizer:
         "n_text_head": config.heads,
         "n_text_layer": config.decoder_layers,
     }
-    theirs = _theirs(tensors, openai.NAMES, openai.OpenAICheckpoint.leaves, config)
-    state = {name: torch.from_numpy(tensor.copy()) for name, tensor in theirs.items()}
+    stored = theirs(tensors, openai.NAMES, openai.OpenAICheckpoint.leaves, config.layers)
+    state = {name: torch.from_numpy(tensor.copy()) for name, tensor in stored.items()}
     torch.save({"dims": dims, "model_state_dict": state}, path)
     return path
 
@@ -130,7 +130,7 @@ def write_ctranslate2(
     (path / "tokenizer.json").write_text(tokenizer)
     (path / "vocabulary.json").write_text(json.dumps(_vocabulary(tokenizer, config.vocabulary)))
     reader = ctranslate2.CTranslate2Checkpoint
-    variables = _theirs(tensors, ctranslate2.NAMES, reader.leaves, config)
+    variables = theirs(tensors, ctranslate2.NAMES, reader.leaves, config.layers)
     if int8:
         variables = _quantised(variables)
     for half in ("encoder", "decoder"):

@@ -12,7 +12,13 @@ from flax import nnx
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from whisfusion_jax.bundle import Bundle, named_variables, parameter_shapes, write_bundle
-from whisfusion_jax.config import BundleConfig, DenoiserConfig, TokenRules, WhisperConfig
+from whisfusion_jax.config import (
+    BundleConfig,
+    DenoiserConfig,
+    ModelConfig,
+    TokenRules,
+    WhisperConfig,
+)
 from whisfusion_jax.conversion.rules import LeafNames, Rule, plan
 from whisfusion_jax.decoding.denoising import Draws
 from whisfusion_jax.models.denoiser import Denoiser, warm_denoiser
@@ -54,7 +60,7 @@ def byte_tokenizer() -> str:
     return tokenizer.to_str()
 
 
-def random_tensors(config: WhisperConfig, seed: int = 0, dtype: type = np.float32) -> dict:
+def random_tensors(config: ModelConfig, seed: int = 0, dtype: type = np.float32) -> dict:
     """Weights by our names; large enough that texts vary."""
     random = np.random.default_rng(seed)
     tensors = {}
@@ -111,7 +117,7 @@ def with_random_adapters(denoiser: Denoiser) -> Denoiser:
 def random_denoising_bundle(whisper: Bundle, path: Path) -> Bundle:
     """A bundle with an encoder and a warm denoiser that knows nothing."""
     shortlist = Shortlist.of_texts([], whisper.tokenizer)
-    config = DenoiserConfig.of_whisper(whisper.config.model, len(shortlist), rank=4)
+    config = DenoiserConfig.of_decoder(whisper.config.model, len(shortlist), rank=4)
     warm = warm_denoiser(whisper.load_decoder(), config, jnp.asarray(shortlist.tokens))
     return export_bundle(whisper, with_random_adapters(warm), config, shortlist, path)
 

@@ -30,18 +30,19 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 
-from whisfusion_jax.config import BundleConfig, DenoiserConfig, WhisperConfig
+from whisfusion_jax.config import BundleConfig, DenoiserConfig, ModelConfig, WhisperConfig
 from whisfusion_jax.errors import BundleError, WhisfusionError
 from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import Encoder
+from whisfusion_jax.models.fastconformer import FastConformer
 from whisfusion_jax.models.padding_memory import PaddingMemory, memory_shapes
 from whisfusion_jax.models.whisper import Whisper
 from whisfusion_jax.parallel.sharding import spec_for
 from whisfusion_jax.storage import Tensor, load_tensors, save_tensors
 from whisfusion_jax.text.shortlist import Shortlist
-from whisfusion_jax.text.tokenizer import WhisperTokenizer
+from whisfusion_jax.text.tokenizer import WhisperTokenizer, open_tokenizer
 
 Module = TypeVar("Module", bound=nnx.Module)
 
@@ -77,7 +78,18 @@ class Bundle:
 
     @cached_property
     def tokenizer(self) -> WhisperTokenizer:
-        return WhisperTokenizer(self.path / "tokenizer.json")
+        return open_tokenizer(self.path / "tokenizer.json")
+
+    @property
+    def whisper(self) -> WhisperConfig:
+        """A Whisper's sizes.
+
+        Raises:
+            BundleError: the model is another.
+        """
+        if not isinstance(self.config.model, WhisperConfig):
+            raise BundleError(f"{self.path}: is no Whisper's bundle")
+        return self.config.model
 
     @property
     def has_decoder(self) -> bool:
@@ -88,23 +100,26 @@ class Bundle:
         """Encoder and decoder with their weights in `dtype`, on the first device.
 
         Raises:
-            BundleError: the bundle has no decoder.
+            BundleError: the bundle has no decoder, or is no Whisper's.
         """
-        return Whisper(self.load_encoder(dtype), self.load_decoder(dtype))
+        encoder = self._load("encoder", abstract_whisper(self.whisper).encoder, dtype, None)
+        return Whisper(encoder, self.load_decoder(dtype))
 
-    def load_encoder(self, dtype: DTypeLike = jnp.float32, mesh: Mesh | None = None) -> Encoder:
-        """Whisper's encoder in `dtype`, on the first device or spread over a mesh."""
-        return self._load("encoder", abstract_whisper(self.config.model).encoder, dtype, mesh)
+    def load_encoder(
+        self, dtype: DTypeLike = jnp.float32, mesh: Mesh | None = None
+    ) -> Encoder | FastConformer:
+        """The encoder in `dtype`, on the first device or spread over a mesh."""
+        return self._load("encoder", abstract_encoder(self.config.model), dtype, mesh)
 
     def load_decoder(self, dtype: DTypeLike = jnp.float32, mesh: Mesh | None = None) -> Decoder:
-        """Whisper's decoder in `dtype`, on the first device or spread over a mesh.
+        """The pre-trained decoder in `dtype`, on the first device or spread over a mesh.
 
         Raises:
             BundleError: the bundle has none.
         """
         if not self.has_decoder:
             raise BundleError(f"{self.path}: has no decoder of Whisper's")
-        return self._load("decoder", abstract_whisper(self.config.model).decoder, dtype, mesh)
+        return self._load("decoder", abstract_decoder(self.config.model), dtype, mesh)
 
     def load_denoiser(
         self, dtype: DTypeLike = jnp.float32, mesh: Mesh | None = None
@@ -170,7 +185,7 @@ class Bundle:
         """
         if self.config.memory is None:
             return None
-        shapes = memory_shapes(self.config.model, self.config.memory)
+        shapes = memory_shapes(self.whisper, self.config.memory)
         everywhere = mesh and NamedSharding(mesh, P())
         targets = {
             name: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=everywhere)
@@ -184,7 +199,7 @@ class Bundle:
         """Store a padding memory in the bundle, in place of any it had."""
         aside = self.path / ".memory.partial"
         aside.rmtree(missing_ok=True)
-        names = memory_shapes(self.config.model, memory.config)
+        names = memory_shapes(self.whisper, memory.config)
         tensors = {name: Tensor.of(np.asarray(getattr(memory, name))) for name in names}
         save_tensors(aside, tensors)
         (self.path / "memory").rmtree(missing_ok=True)
@@ -201,8 +216,20 @@ class _OneKey(nnx.Rngs):
         return jax.random.key(0)
 
 
+def abstract_encoder(config: ModelConfig) -> Encoder | FastConformer:
+    """The encoder's structure and shapes, without any weights."""
+    if isinstance(config, WhisperConfig):
+        return nnx.eval_shape(lambda: Encoder(config, rngs=_OneKey()))
+    return nnx.eval_shape(lambda: FastConformer(config.encoder, rngs=_OneKey()))
+
+
+def abstract_decoder(config: ModelConfig) -> Decoder:
+    """The decoder's structure and shapes, without any weights."""
+    return nnx.eval_shape(lambda: Decoder(config, rngs=_OneKey()))
+
+
 def abstract_whisper(config: WhisperConfig) -> Whisper:
-    """The model's structure and shapes, without any weights."""
+    """A Whisper's structure and shapes, without any weights."""
     rngs = _OneKey()
     return nnx.eval_shape(lambda: Whisper(Encoder(config, rngs=rngs), Decoder(config, rngs=rngs)))
 
@@ -217,10 +244,14 @@ def named_variables(state: nnx.State) -> dict[str, nnx.Variable]:
     return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
 
 
-def parameter_shapes(config: WhisperConfig) -> dict[str, tuple[int, ...]]:
-    """Every weight of a Whisper with its shape; names begin with `encoder.` or `decoder.`."""
-    state = nnx.state(abstract_whisper(config))
-    return {name: tuple(variable.shape) for name, variable in named_variables(state).items()}
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Every weight of both halves with its shape; names begin with `encoder.` or `decoder.`."""
+    parts = {"encoder": abstract_encoder(config), "decoder": abstract_decoder(config)}
+    return {
+        f"{part}.{name}": tuple(variable.shape)
+        for part, module in parts.items()
+        for name, variable in named_variables(nnx.state(module)).items()
+    }
 
 
 def write_bundle(

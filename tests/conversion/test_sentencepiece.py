@@ -26,7 +26,7 @@ KINDS = ("unigram", "bpe")
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_are_encoded_and_decoded_alike(kind: str, recorded: Mapping[str, np.ndarray]) -> None:
-    tokenizer = Tokenizer.from_str(tokenizer_json(recorded[f"spm_{kind}"].tobytes()))
+    tokenizer = Tokenizer.from_str(tokenizer_json([recorded[f"spm_{kind}"].tobytes()]))
     for text, expected in zip(TEXTS, json.loads(str(recorded[f"spm_{kind}_texts"])), strict=True):
         assert tokenizer.encode(text, add_special_tokens=False).ids == expected["tokens"], text
         decoded = tokenizer.decode(expected["tokens"], skip_special_tokens=False)
@@ -37,10 +37,10 @@ def test_texts_are_encoded_and_decoded_alike(kind: str, recorded: Mapping[str, n
 @given(st.binary(max_size=60))
 def test_what_is_no_model_is_refused(content: bytes) -> None:
     with pytest.raises(ConversionError, match="x.model: "):
-        tokenizer_json(content, "x.model")
+        tokenizer_json([content], name="x.model")
 
 
 def test_a_cut_model_is_refused(recorded: Mapping[str, np.ndarray]) -> None:
     whole = recorded["spm_bpe"].tobytes()
     with pytest.raises(ConversionError, match="no SentencePiece model"):
-        tokenizer_json(whole[: len(whole) // 2 + 1])
+        tokenizer_json([whole[: len(whole) // 2 + 1]])

@@ -40,7 +40,7 @@ RULES = (
 
 @pytest.fixture(scope="module")
 def untrained(tiny_whisper: Whisper) -> Denoiser:
-    config = DenoiserConfig.of_whisper(TINY, rank=4)
+    config = DenoiserConfig.of_decoder(TINY, rank=4)
     return warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
 
 
@@ -126,7 +126,7 @@ def test_one_step_is_the_likeliest_token_everywhere(denoiser: Denoiser) -> None:
 def test_what_is_drafted_is_read_and_written_anew(
     tiny_whisper: Whisper, rule: UnmaskingRule
 ) -> None:
-    config = DenoiserConfig.of_whisper(TINY, rank=0, both_ways=True)
+    config = DenoiserConfig.of_decoder(TINY, rank=0, both_ways=True)
     denoiser = warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
     audio, prompt, keys, settings = inputs(rule, [0, 1])
     cross = denoiser.cross_cache(audio)
@@ -145,7 +145,7 @@ def test_what_is_drafted_is_read_and_written_anew(
 
 def test_what_is_sure_from_the_start_is_mended_no_further(tiny_whisper: Whisper) -> None:
     """A row that is done doesn't change for a neighbour that isn't."""
-    config = DenoiserConfig.of_whisper(TINY, rank=0, both_ways=True)
+    config = DenoiserConfig.of_decoder(TINY, rank=0, both_ways=True)
     denoiser = warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
     together = run(denoiser, Mend(6, 0.02), [0, 1, 2, 3, 4])
     for row in range(5):

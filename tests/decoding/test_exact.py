@@ -90,7 +90,7 @@ def passes_of(found: Found) -> np.ndarray:
 
 
 def knows_nothing(decoder: Decoder) -> Denoiser:
-    config = DenoiserConfig.of_whisper(TINY, rank=4)
+    config = DenoiserConfig.of_decoder(TINY, rank=4)
     drawn = with_random_adapters(warm_denoiser(decoder, config, jnp.arange(TINY.vocabulary)))
     return on_decoder(drawn, decoder)
 
@@ -153,7 +153,7 @@ def test_a_draft_that_lacks_a_token_is_found_again(
 
 
 def test_a_denoiser_without_adapters_needs_no_training(tiny_whisper: Whisper) -> None:
-    plain = untrained_denoiser(DenoiserConfig.of_whisper(TINY, rank=0))
+    plain = untrained_denoiser(DenoiserConfig.of_decoder(TINY, rank=0))
     audio = audio_of(1)
     expected = greedy(tiny_whisper.decoder, audio)
     found = exact(on_decoder(plain, tiny_whisper.decoder), audio, expected.tokens, NO_MASKS)
@@ -188,6 +188,6 @@ def test_a_row_does_not_depend_on_its_neighbours(tiny_whisper: Whisper, denoiser
 
 
 def test_a_denoiser_of_another_whisper_is_refused(tiny_whisper: Whisper) -> None:
-    other = DenoiserConfig.of_whisper(replace(TINY, width=48), rank=4)
+    other = DenoiserConfig.of_decoder(replace(TINY, width=48), rank=4)
     with pytest.raises(WhisfusionError, match="made for another Whisper"):
         on_decoder(Denoiser(other, rngs=nnx.Rngs(0)), tiny_whisper.decoder)

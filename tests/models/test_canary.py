@@ -24,7 +24,8 @@ def with_weights(config: CanaryConfig, tensors: Mapping[str, np.ndarray]) -> Dec
     model = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
     rules = (*TRANSFORMERS, Rule("decoder.positions", "positions", Kind.TABLE))
     positions = sinusoids(config.text_positions, config.width)
-    named = {**tensors, "positions": positions}
+    stored = {name.removeprefix("model."): array for name, array in tensors.items()}
+    named = {**stored, "positions": positions}
     return filled(model, "decoder", rules, config.decoder_layers, named)
 
 

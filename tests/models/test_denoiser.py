@@ -18,7 +18,7 @@ SCRATCH = DenoiserConfig(
     vocabulary=100, width=32, heads=4, layers=2, audio_width=24, hidden=80, warm=False,
     shared_heads=2,
 )  # fmt: skip
-WARM = DenoiserConfig.of_whisper(TINY, rank=4)
+WARM = DenoiserConfig.of_decoder(TINY, rank=4)
 
 
 def audio(batch: int, width: int, seed: int = 0) -> AudioStates:

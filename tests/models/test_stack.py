@@ -38,7 +38,7 @@ def test_the_encoder_says_the_same_with_its_memory(tiny_bundle: Bundle) -> None:
 def test_a_denoiser_learns_the_same(keep: Kept, warm: bool) -> None:
     def made() -> Denoiser:
         return Denoiser(
-            DenoiserConfig.of_whisper(TINY, 50, rank=4) if warm else SIZES, rngs=nnx.Rngs(0)
+            DenoiserConfig.of_decoder(TINY, 50, rank=4) if warm else SIZES, rngs=nnx.Rngs(0)
         )
 
     prompt, canvas = jnp.zeros((2, 2), jnp.int32), jnp.full((2, 3, 6), 50).at[:, :, 2].set(7)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.text.shortlist import Shortlist
-from whisfusion_jax.text.tokenizer import WhisperTokenizer
+from whisfusion_jax.text.tokenizer import open_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_known_texts_keep_their_tokens(shortlist: Shortlist, tiny_en: Bundle) ->
 
 @given(text=st.text(max_size=20).filter(lambda t: "<|" not in t))
 def test_any_text_survives(text: str, tokenizer_file: Path) -> None:
-    tokenizer = WhisperTokenizer(tokenizer_file)
+    tokenizer = open_tokenizer(tokenizer_file)
     shortlist = Shortlist.of_texts([], tokenizer)
     decoded = tokenizer.decode(shortlist.to_whisper(shortlist.encode(text)))
     assert decoded.strip() == text.strip()

@@ -9,12 +9,12 @@ from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.text.normalise import normaliser_for
 from whisfusion_jax.text.suppression import default_rules
-from whisfusion_jax.text.tokenizer import WhisperTokenizer
+from whisfusion_jax.text.tokenizer import WhisperTokenizer, open_tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tokenizer_file: Path) -> WhisperTokenizer:
-    return WhisperTokenizer(tokenizer_file)
+    return open_tokenizer(tokenizer_file)
 
 
 def test_special_tokens_go_by_name(tokenizer: WhisperTokenizer) -> None:
@@ -46,14 +46,14 @@ def test_special_tokens_are_not_text(tokenizer: WhisperTokenizer) -> None:
 def test_what_is_no_tokenizer_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(WhisfusionError, match=r"tokenizer\.json: no readable tokenizer"):
-        WhisperTokenizer(tmp_path / "tokenizer.json")
+        open_tokenizer(tmp_path / "tokenizer.json")
 
 
 def test_another_models_tokenizer_is_named(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text(byte_tokenizer().replace("<|startoftranscript|>", "<|start|>"))
     with pytest.raises(WhisfusionError, match=r"no token <\|startoftranscript\|>"):
-        WhisperTokenizer(path)
+        open_tokenizer(path)
 
 
 def test_derived_suppression_equals_what_the_checkpoint_lists(tiny_en: Bundle) -> None:

@@ -1,6 +1,7 @@
 """The training loss: read whole and by stretches, in rounds, and from drafts."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 from flax import nnx
 
 from tests.support import TINY, with_random_adapters
-from whisfusion_jax.config import DenoiserConfig
+from whisfusion_jax.config import DenoiserConfig, OptimizerConfig
 from whisfusion_jax.data.batches import Batch, Draft
 from whisfusion_jax.diffusion.corruption import Ahead, Mixed, Uniform, high_mask
 from whisfusion_jax.diffusion.objective import Objective, Targets
@@ -21,8 +22,11 @@ from whisfusion_jax.models.denoiser import (
 )
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.whisper import Whisper
+from whisfusion_jax.parallel.mesh import one_device
+from whisfusion_jax.parallel.sharding import made_sharded
 from whisfusion_jax.training.loss import LossSettings, denoising_loss
-from whisfusion_jax.training.step import split
+from whisfusion_jax.training.setup import make_optimizer
+from whisfusion_jax.training.step import Frozen, StepSettings, make_step, split, start
 
 N = 12
 SETTINGS = LossSettings(
@@ -35,7 +39,7 @@ SETTINGS = LossSettings(
 def _batch() -> Batch:
     draw = np.random.default_rng(0)
     targets = Targets(draw.integers(0, TINY.vocabulary, (3, N)), np.array([5, 12, 1]))
-    return Batch(np.zeros(0), np.full((3, 2), 7), targets)
+    return Batch(np.zeros(0), np.full((3, 2), 7), targets, np.zeros(3, np.int32))
 
 
 def _audio() -> AudioStates:
@@ -43,7 +47,7 @@ def _audio() -> AudioStates:
 
 
 def _both_ways(whisper: Whisper) -> Denoiser:
-    config = DenoiserConfig.of_whisper(TINY, rank=0, both_ways=True)
+    config = DenoiserConfig.of_decoder(TINY, rank=0, both_ways=True)
     return warm_denoiser(whisper.decoder, config, jnp.arange(TINY.vocabulary))
 
 
@@ -51,7 +55,7 @@ def _both_ways(whisper: Whisper) -> Denoiser:
 def test_stretches_over_the_whole_canvas_give_the_same_loss_and_gradient(
     tiny_whisper: Whisper, sample: int | None
 ) -> None:
-    config = DenoiserConfig.of_whisper(TINY, rank=4)
+    config = DenoiserConfig.of_decoder(TINY, rank=4)
     denoiser = with_random_adapters(
         warm_denoiser(tiny_whisper.decoder, config, jnp.arange(TINY.vocabulary))
     )
@@ -121,3 +125,29 @@ def test_every_weight_but_the_embeddings_learns_where_all_see_all(tiny_whisper: 
     assert ("embedding",) not in slopes
     still = [path for path, slope in slopes.items() if not jnp.any(slope[...])]
     assert not still
+
+
+def test_a_step_compiles_once(tiny_whisper: Whisper) -> None:
+    """What a step returns is laid out and typed as what it took."""
+    parts, learned = split(_both_ways(tiny_whisper), LEARNED_BOTH_WAYS)
+    optimizer = make_optimizer(OptimizerConfig(warmup=2, ahead=10.0), 4)
+    memoryless = Frozen(parts.frozen, memory=None)
+    mesh = one_device()
+    state = made_sharded(partial(start, optimizer=optimizer), mesh, learned)
+    audio = np.zeros((3, 9, TINY.width), np.float16)
+    batch = dataclasses.replace(_batch(), audio=audio, lengths=np.full(3, 9 * 8 * 160))
+    step = make_step(parts.graph, memoryless, optimizer, StepSettings(SETTINGS, 0.9, 0), mesh)
+    compiled: list[str] = []
+
+    def note(event: str, _: float, **told: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    state, _ = step(state, batch)
+    first = len(compiled)
+    assert first > 0
+    for _ in range(2):
+        state, _ = step(state, batch)
+    assert len(compiled) == first
+    assert int(state.step) == 3

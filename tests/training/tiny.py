@@ -1,6 +1,7 @@
 """A run so small that it learns eight utterances by heart in seconds."""
 
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,16 @@ def write_wave(path: Path, samples: np.ndarray) -> None:
         file.writeframes((samples * 32767).astype(np.int16).tobytes())
 
 
-def tiny_run(folder: Path) -> TrainConfig:
+def tiny_run(folder: Path, sound: Callable[[int], np.ndarray] = spoken) -> TrainConfig:
     """Its data, its Whisper of random weights and its config, in a folder."""
     bundle = random_bundle(folder / "whisper", TINY)
     add_memory(bundle, [read_audio(clip) for clip in sorted(CLIPS.glob("*.wav"))])
     rows = []
     for number, word in enumerate(WORDS):
-        write_wave(folder / f"{number}.wav", spoken(number))
-        rows.append({"audio": f"{number}.wav", "text": word, "speaker": "a" if number else "b"})
+        write_wave(folder / f"{number}.wav", sound(number))
+        speaker = "a" if number else "b"
+        row = {"audio": f"{number}.wav", "text": word, "language": "en", "speaker": speaker}
+        rows.append(row)
     manifest(folder / "manifest.jsonl", rows)
     builder = ManifestSpeech(
         config=ManifestSpeechConfig(name="colours", manifest=str(folder / "manifest.jsonl")),

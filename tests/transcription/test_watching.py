@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from whisfusion_jax.text.tokenizer import WhisperTokenizer
+from whisfusion_jax.text.tokenizer import open_tokenizer
 from whisfusion_jax.transcription.transcript import Segment
 from whisfusion_jax.transcription.watching import steps
 
@@ -15,7 +15,7 @@ def segment(tokens: list[int], fixed_at: list[int], confidences: list[float]) ->
 
 
 def test_masked_tokens_are_dots_until_they_are_written(tokenizer_file: Path) -> None:
-    tokenizer = WhisperTokenizer(tokenizer_file)
+    tokenizer = open_tokenizer(tokenizer_file)
     text = "a b c d"
     tokens = tokenizer.encode(" " + text)
     fixed_at = [1] * (len(tokens) - 3) + [3, 3, 2]
@@ -29,7 +29,7 @@ def test_masked_tokens_are_dots_until_they_are_written(tokenizer_file: Path) -> 
 
 
 def test_parts_of_one_letter_are_shown_together(tokenizer_file: Path) -> None:
-    tokenizer = WhisperTokenizer(tokenizer_file)
+    tokenizer = open_tokenizer(tokenizer_file)
     tokens = tokenizer.encode(" né")
     *_, last = steps(segment(tokens, list(range(1, len(tokens) + 1)), [0.5] * 99), tokenizer)
     assert last.plain == "né"
@@ -37,4 +37,4 @@ def test_parts_of_one_letter_are_shown_together(tokenizer_file: Path) -> None:
 
 
 def test_no_text_has_no_steps(tokenizer_file: Path) -> None:
-    assert list(steps(segment([], [], []), WhisperTokenizer(tokenizer_file))) == []
+    assert list(steps(segment([], [], []), open_tokenizer(tokenizer_file))) == []

@@ -31,7 +31,6 @@ from whisfusion_jax.audio.windows import WINDOW_SECONDS
 from whisfusion_jax.bundle import abstract_denoiser, abstract_whisper
 from whisfusion_jax.cli import run
 from whisfusion_jax.config import (
-    FRAMES_PER_SECOND,
     WHISPER_SIZES,
     MeshConfig,
     TokenRules,
@@ -248,7 +247,7 @@ def lower_training(config: TrainConfig, mesh: Mesh) -> Lowered:
         parts=config.accumulate,
     )  # fmt: skip
     rows = plan.audios(canvas)
-    frames = seconds * FRAMES_PER_SECOND
+    frames = model.frames(seconds)
     audio = (rows, frames, model.width) if config.keep_states else (rows, seconds * SAMPLE_RATE)
     by_row = partial(_shape, sharding=by_rows(mesh))
     batch = Batch(
@@ -260,6 +259,7 @@ def lower_training(config: TrainConfig, mesh: Mesh) -> Lowered:
             by_row((rows, canvas, TOP), jnp.int32),
             by_row((rows, canvas, TOP), jnp.float32),
         ),
+        by_row((rows,), jnp.int32),
     )
     settings = step_settings(config, config.phases[-1], shards)
     step = compile_step(parts.graph, optimizer, settings, mesh)
@@ -293,20 +293,23 @@ def lower_decoding(config: TrainConfig, mesh: Mesh, audios: int) -> Lowered:
         by_row((rows, PROMPT), jnp.int32),
         by_row((rows, 3), jnp.uint32),
     )
-    listener = Listener(encoder, denoiser, None, None)
+    lengths = by_row((rows,), jnp.int32)
+    listener = Listener(encoder, denoiser, None, None, model)
     writing = DenoisingSettings(Vocabulary(TokenRules(), end=0))
-    settings = RecogniserSettings(model.mel_bins, Diffusion(writing, STRETCH))
+    settings = RecogniserSettings(Diffusion(writing, STRETCH))
 
     @jax.jit
-    def recognise(listener: Listener, samples: jax.Array, model: Denoisers, rows: Rows) -> Texts:
-        heard = hear_spread(listener, samples, settings.mel_bins, seconds, mesh)
+    def recognise(
+        listener: Listener, sound: tuple[jax.Array, jax.Array], model: Denoisers, rows: Rows
+    ) -> Texts:
+        heard = hear_spread(listener, *sound, seconds, mesh)
         return write_spread(model, heard, rows, settings, seconds, mesh)
 
     return Lowered(
-        lambda: recognise.lower(listener, samples, Denoisers(denoiser), asked),
+        lambda: recognise.lower(listener, (samples, lengths), Denoisers(denoiser), asked),
         f"decoding {rows} x {seconds} s",
         {"encoder": encoder, "denoiser": denoiser},
-        StepFlops(rows * encoder_flops(model, seconds * FRAMES_PER_SECOND), 0.0),
+        StepFlops(rows * encoder_flops(model, model.frames(seconds)), 0.0),
         rows * seconds,
     )
 

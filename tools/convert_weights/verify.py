@@ -32,8 +32,7 @@ def verify(bundle: Bundle, source: Path | None = None) -> Iterator[tuple[str, fl
     except ImportError:
         raise ConversionError("--verify needs whisfusion_jax[parity]") from None
 
-    whisper = bundle.load_whisper()
-    config = bundle.config.model
+    whisper, config = bundle.load_whisper(), bundle.whisper
     theirs = reference(bundle, source)
     random = np.random.default_rng(0)
     mel = random.normal(size=(1, 2 * config.audio_positions, config.mel_bins)).astype(np.float32)
@@ -61,7 +60,7 @@ def reference(bundle: Bundle, source: Path | None = None) -> Any:
 
     if source is not None and list(source.glob("model*.safetensors*")):
         return WhisperForConditionalGeneration.from_pretrained(source, dtype=torch.float32).eval()
-    model = WhisperForConditionalGeneration(reference_config(bundle.config.model)).eval()
+    model = WhisperForConditionalGeneration(reference_config(bundle.whisper)).eval()
     ours = named_variables(nnx.state(bundle.load_whisper()))
     weights = {}
     sources = plan(NAMES, HuggingFaceCheckpoint.leaves, bundle.config.model.layers)

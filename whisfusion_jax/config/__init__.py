@@ -17,6 +17,7 @@ from whisfusion_jax.config.models import (
     DenoiserConfig,
     FastConformerConfig,
     MemoryConfig,
+    ModelConfig,
     TokenRules,
     WhisperConfig,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "FastConformerConfig",
     "MemoryConfig",
     "MeshConfig",
+    "ModelConfig",
     "OptimizerConfig",
     "PhaseConfig",
     "ProcessesConfig",

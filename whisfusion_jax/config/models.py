@@ -48,6 +48,10 @@ class WhisperConfig(FromDict):
     text_positions: int = 448
     """The longest token row that the decoder's positions reach."""
     kind: ClassVar[DecoderKind] = DecoderKind()
+    hears_padding: ClassVar[bool] = True
+    """So that windows shorter than 30 s need a padding memory."""
+    hears_language: ClassVar[bool] = True
+    """Whether its decoder names the language that is spoken."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -72,6 +76,10 @@ class WhisperConfig(FromDict):
     def multilingual(self) -> bool:
         """OpenAI's own rule: English-only vocabularies are one or more rows shorter."""
         return self.vocabulary >= 51_865
+
+    def frames(self, seconds: int) -> int:
+        """Of the encoder, in so much audio."""
+        return seconds * FRAMES_PER_SECOND
 
 
 @dataclass(frozen=True)
@@ -117,18 +125,27 @@ class CanaryConfig(FromDict):
     decoder_layers: int
     text_positions: int = 1024
     kind: ClassVar[DecoderKind] = DecoderKind(relu=True, normed_embedding=True, output_bias=True)
+    multilingual: ClassVar[bool] = True
+    hears_padding: ClassVar[bool] = False
+    hears_language: ClassVar[bool] = False
 
     @property
     def layers(self) -> Mapping[str, int]:
         """Of the encoder and the decoder."""
         return {"encoder": self.encoder.layers, "decoder": self.decoder_layers}
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        fields = dict(data)
-        if isinstance(encoder := fields.get("encoder"), Mapping):
-            fields["encoder"] = FastConformerConfig.from_dict(encoder)
-        return super().from_dict(fields)
+    def frames(self, seconds: int) -> int:
+        """Of the encoder, in so much audio: eight log-mel frames each."""
+        return -(-seconds * 100 // 8)
+
+
+ModelConfig = WhisperConfig | CanaryConfig
+"""Of a pre-trained encoder and decoder."""
+
+
+def model_config(data: Mapping[str, Any]) -> ModelConfig:
+    """Sizes of either kind, as `dataclasses.asdict` wrote them."""
+    return (CanaryConfig if "encoder" in data else WhisperConfig).from_dict(data)
 
 
 def _whisper(
@@ -216,6 +233,8 @@ class DenoiserConfig(FromDict):
     """The longest prompt and canvas together; a table of that many in the warm kind."""
     shared_heads: int | None = None
     """Heads of cross-attention's keys and values; None is `heads`. Not in the warm kind."""
+    kind: DecoderKind = DecoderKind()
+    """Of the decoder that a warm one comes from."""
     both_ways: bool = False
     """Every position sees all others, masks among them, as in MDM-ASR; for the warm kind, which
     else looks as Whisper's decoder does where nothing is asked. The kind from scratch always so."""
@@ -235,24 +254,25 @@ class DenoiserConfig(FromDict):
         return self.both_ways or not self.warm
 
     @classmethod
-    def of_whisper(
+    def of_decoder(
         cls,
-        model: WhisperConfig,
+        model: ModelConfig,
         vocabulary: int | None = None,
         rank: int = 64,
         both_ways: bool = False,
     ) -> Self:
-        """The warm denoiser of a Whisper."""
+        """The warm denoiser of a Whisper's decoder, or a Canary's."""
         return cls(
             vocabulary=vocabulary or model.vocabulary,
             width=model.width,
             heads=model.heads,
             layers=model.decoder_layers,
             audio_width=model.width,
-            hidden=4 * model.width,
+            hidden=model.hidden,
             warm=True,
             rank=rank,
             positions=model.text_positions,
+            kind=model.kind,
             both_ways=both_ways,
         )
 
@@ -293,7 +313,7 @@ class CtcConfig(FromDict):
 class BundleConfig:
     """A bundle's `config.json`."""
 
-    model: WhisperConfig
+    model: ModelConfig
     rules: TokenRules = TokenRules()
     alignment_heads: tuple[tuple[int, int], ...] = ()
     """(layer, head) pairs whose cross-attention follows the audio; for word times."""
@@ -322,7 +342,7 @@ class BundleConfig:
             raise WhisfusionError("the bundle's config has no model")
         memory, denoiser, ctc = (fields.get(name) for name in ("memory", "denoiser", "ctc"))
         return cls(
-            model=WhisperConfig.from_dict(fields["model"]),
+            model=model_config(fields["model"]),
             rules=TokenRules.from_dict(fields.get("rules", {})),
             alignment_heads=frozen(fields.get("alignment_heads", [])),
             memory=None if memory is None else MemoryConfig.from_dict(memory),

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from whisfusion_jax.errors import WhisfusionError
 
@@ -13,7 +13,7 @@ class FromDict:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Build from parsed JSON; lists become tuples.
+        """Build from parsed JSON; lists become tuples, and objects the configs that fields are of.
 
         Raises:
             WhisfusionError: a field is unknown (the nearest known name is suggested) or missing.
@@ -33,7 +33,14 @@ class FromDict:
         ]
         if missing:
             raise WhisfusionError(f"{cls.__name__} lacks {', '.join(missing)}")
-        return cls(**{key: frozen(value) for key, value in data.items()})
+        hints = get_type_hints(cls)
+        return cls(**{key: _of_kind(hints[key], value) for key, value in data.items()})
+
+
+def _of_kind(hint: Any, value: Any) -> Any:
+    if isinstance(value, Mapping) and isinstance(hint, type) and issubclass(hint, FromDict):
+        return hint.from_dict(value)
+    return frozen(value)
 
 
 def frozen(value: Any) -> Any:

@@ -52,6 +52,9 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     clip: float = 1.0
     """The gradient's largest norm."""
+    ahead: float = 1.0
+    """How many times as fast the heads' numbers for tokens ahead learn (models/denoiser.py): other
+    weights may change far less than these must."""
     average: float = 0.999
     """Decay of the parameters' moving average."""
 

@@ -4,20 +4,20 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from whisfusion_jax.config import TokenRules, WhisperConfig
+from whisfusion_jax.config import ModelConfig, TokenRules
 from whisfusion_jax.conversion.rules import LeafNames, Rule
 from whisfusion_jax.errors import ConversionError
 
 
 class Checkpoint(ABC):
-    """A Whisper checkpoint on disk: what is known at once, and its tensors one by one."""
+    """A checkpoint on disk: what is known at once, and its tensors one by one."""
 
     path: Path
-    config: WhisperConfig
+    config: ModelConfig
     names: tuple[Rule, ...]
     leaves: LeafNames
     ignored: frozenset[str]
@@ -27,6 +27,31 @@ class Checkpoint(ABC):
     alignment_heads: tuple[tuple[int, int], ...]
     shapes: Mapping[str, tuple[int, ...]]
     """Of every tensor there, by its name."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Give back what reading took; nothing is read any more."""
+
+    def tokenizer(self, beside: Path) -> str:
+        """The text of the tokenizer.json that counts tokens as our tensors do; asked first.
+
+        Args:
+            beside: one in the format's own order, where the format has none inside.
+
+        Raises:
+            ConversionError: it isn't readable.
+        """
+        try:
+            return beside.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConversionError(
+                f"{beside}: {error.strerror}; name one with --tokenizer"
+            ) from None
 
     @abstractmethod
     def dtype(self, name: str) -> np.dtype:

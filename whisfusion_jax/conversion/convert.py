@@ -8,7 +8,8 @@ from jax.typing import DTypeLike
 
 from whisfusion_jax.bundle import Bundle, parameter_shapes, write_bundle
 from whisfusion_jax.config import BundleConfig
-from whisfusion_jax.conversion.checkpoint import Checkpoint
+from whisfusion_jax.conversion.canary import NemoCanary, TransformersCanary
+from whisfusion_jax.conversion.checkpoint import Checkpoint, read_json
 from whisfusion_jax.conversion.ctranslate2 import CTranslate2Checkpoint
 from whisfusion_jax.conversion.huggingface import HuggingFaceCheckpoint
 from whisfusion_jax.conversion.openai import OpenAICheckpoint
@@ -16,7 +17,7 @@ from whisfusion_jax.conversion.rules import Plan, Source, plan
 from whisfusion_jax.errors import ConversionError
 from whisfusion_jax.storage import Tensor
 from whisfusion_jax.text.suppression import default_rules
-from whisfusion_jax.text.tokenizer import WhisperTokenizer
+from whisfusion_jax.text.tokenizer import open_tokenizer
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -26,16 +27,17 @@ def open_checkpoint(path: Path) -> Checkpoint:
         ConversionError: nothing known is there, or it is damaged.
     """
     if path.is_file():
-        return OpenAICheckpoint(path)
+        return NemoCanary(path) if path.suffix == ".nemo" else OpenAICheckpoint(path)
     if (path / "model.bin").exists():
         return CTranslate2Checkpoint(path)
     if list(path.glob("model*.safetensors*")):
-        return HuggingFaceCheckpoint(path)
+        kind = read_json(path / "config.json").get("model_type")
+        return TransformersCanary(path) if kind == "canary" else HuggingFaceCheckpoint(path)
     if not path.exists():
         raise ConversionError(f"{path}: no such file or directory")
     raise ConversionError(
         f"{path}: no known checkpoint; looked for model.safetensors (Hugging Face), "
-        "model.bin (CTranslate2), or a .pt file (OpenAI)"
+        "model.bin (CTranslate2), a .pt file (OpenAI), or a .nemo archive"
     )
 
 
@@ -53,10 +55,11 @@ def convert(
     Memory stays at a few times the largest tensor, whatever the model's size.
 
     Args:
-        source: a Hugging Face or CTranslate2 directory, or an OpenAI `.pt` file.
+        source: a Whisper's Hugging Face or CTranslate2 directory or OpenAI `.pt` file, or a
+            Canary's Hugging Face directory or `.nemo` archive.
         out: the bundle's directory, new.
         dtype: what to store weights in; None keeps the source's.
-        tokenizer: a tokenizer.json; None takes the one beside the weights.
+        tokenizer: a tokenizer.json; None takes the one beside the weights, or inside of them.
         origin: where the weights came from, and their licence; kept in the bundle.
         on_tensor: called with each tensor's name and the number of all, as it is read.
 
@@ -65,36 +68,29 @@ def convert(
             of the wrong shape: all are named, and nothing is written.
         BundleError: `out` exists or can't be written.
     """
-    checkpoint = open_checkpoint(source)
-    beside = (source if source.is_dir() else source.parent) / "tokenizer.json"
-    text = _tokenizer_text(tokenizer or beside)
-    sources = plan(checkpoint.names, checkpoint.leaves, checkpoint.config.layers)
-    _check(checkpoint, sources)
+    with open_checkpoint(source) as checkpoint:
+        beside = (source if source.is_dir() else source.parent) / "tokenizer.json"
+        text = checkpoint.tokenizer(tokenizer or beside)
+        sources = plan(checkpoint.names, checkpoint.leaves, checkpoint.config.layers)
+        _check(checkpoint, sources)
 
-    def tensor(name: str, at: Source) -> Tensor:
-        stored = np.dtype(dtype) if dtype is not None else checkpoint.dtype(at.name)
+        def tensor(name: str, at: Source) -> Tensor:
+            stored = np.dtype(dtype) if dtype is not None else checkpoint.dtype(at.name)
 
-        def load() -> np.ndarray:
-            on_tensor(name, len(sources.tensors))
-            return at.take(checkpoint.read(at.name)).astype(stored, copy=False)
+            def load() -> np.ndarray:
+                on_tensor(name, len(sources.tensors))
+                return at.take(checkpoint.read(at.name)).astype(stored, copy=False)
 
-        return Tensor(at.shape(checkpoint.shapes[at.name]), stored, load)
+            return Tensor(at.shape(checkpoint.shapes[at.name]), stored, load)
 
-    config = BundleConfig(
-        model=checkpoint.config,
-        rules=checkpoint.rules or default_rules(WhisperTokenizer(tokenizer or beside)),
-        alignment_heads=checkpoint.alignment_heads,
-        source=origin or f"converted from {source.name}",
-    )
-    tensors = {name: tensor(name, at) for name, at in sources.tensors.items()}
-    return write_bundle(out, config, text, tensors)
-
-
-def _tokenizer_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConversionError(f"{path}: {error.strerror}; name one with --tokenizer") from None
+        config = BundleConfig(
+            model=checkpoint.config,
+            rules=checkpoint.rules or default_rules(open_tokenizer(tokenizer or beside)),
+            alignment_heads=checkpoint.alignment_heads,
+            source=origin or f"converted from {source.name}",
+        )
+        tensors = {name: tensor(name, at) for name, at in sources.tensors.items()}
+        return write_bundle(out, config, text, tensors)
 
 
 def _check(checkpoint: Checkpoint, sources: Plan) -> None:
@@ -118,4 +114,4 @@ def _check(checkpoint: Checkpoint, sources: Plan) -> None:
         ]
     if problems:
         lines = "\n  ".join(problems)
-        raise ConversionError(f"{checkpoint.path}: not a whole Whisper checkpoint\n  {lines}")
+        raise ConversionError(f"{checkpoint.path}: not a whole checkpoint\n  {lines}")

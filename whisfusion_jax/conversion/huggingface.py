@@ -52,31 +52,19 @@ _DTYPES = {
 }
 
 
-class HuggingFaceCheckpoint(Checkpoint):
-    """Reads the directory that `save_pretrained` writes and the hub serves."""
+class Safetensors(Checkpoint):
+    """Tensors in the directory that `save_pretrained` writes and the hub serves."""
 
-    names = NAMES
     leaves = LeafNames(separator=".", norm_scale="weight", norm_bias="bias")
-    ignored = frozenset({"proj_out.weight"})  # tied to the token embedding
 
     def __init__(self, path: Path) -> None:
-        """Read the settings and the tensors' names and shapes.
+        """Read the tensors' names and shapes.
 
         Raises:
-            ConversionError: a file is missing or damaged, or the model is no Whisper.
+            ConversionError: a file is missing or damaged.
         """
         self.path = path
-        settings = read_json(path / "config.json")
-        if settings.get("model_type") != "whisper":
-            raise ConversionError(
-                f"{path}: model_type is {settings.get('model_type')!r}, not whisper"
-            )
-        self.config = _config(settings, path)
-        generation = path / "generation_config.json"
-        self.rules, self.alignment_heads = _generation(
-            read_json(generation) if generation.exists() else settings
-        )
-        self._files: dict[str, tuple[Path, str, np.dtype]] = {}
+        self._files: dict[str, tuple[Path, str, str]] = {}
         self.shapes = {}
         for file in _shards(path):
             self.shapes |= self._index(file)
@@ -88,23 +76,49 @@ class HuggingFaceCheckpoint(Checkpoint):
             with safe_open(file, "numpy") as tensors:
                 for stored in list(tensors.keys()):
                     view = tensors.get_slice(stored)
-                    if (kind := view.get_dtype()) not in _DTYPES:
-                        raise ConversionError(f"{file}: {stored} is {kind}, not floating point")
                     name = stored.removeprefix("model.")
                     shapes[name] = tuple(view.get_shape())
-                    self._files[name] = (file, stored, _DTYPES[kind])
+                    self._files[name] = file, stored, view.get_dtype()
         except (SafetensorError, OSError) as error:
             raise ConversionError(f"{file}: not readable as safetensors ({error})") from None
         return shapes
 
     def dtype(self, name: str) -> np.dtype:
-        return self._files[name][2]
+        file, stored, kind = self._files[name]
+        if kind not in _DTYPES:
+            raise ConversionError(f"{file}: {stored} is {kind}, not floating point")
+        return _DTYPES[kind]
 
     def read(self, name: str) -> np.ndarray:
         # Opened anew for each tensor: a mapped file's pages count as memory until it is closed.
         file, stored, _ = self._files[name]
         with safe_open(file, "numpy") as tensors:
             return tensors.get_tensor(stored)
+
+
+class HuggingFaceCheckpoint(Safetensors):
+    """Whisper's."""
+
+    names = NAMES
+    ignored = frozenset({"proj_out.weight"})  # tied to the token embedding
+
+    def __init__(self, path: Path) -> None:
+        """Read the settings and the tensors' names and shapes.
+
+        Raises:
+            ConversionError: a file is missing or damaged, or the model is no Whisper.
+        """
+        settings = read_json(path / "config.json")
+        if settings.get("model_type") != "whisper":
+            raise ConversionError(
+                f"{path}: model_type is {settings.get('model_type')!r}, not whisper or canary"
+            )
+        self.config = _config(settings, path)
+        generation = path / "generation_config.json"
+        self.rules, self.alignment_heads = _generation(
+            read_json(generation) if generation.exists() else settings
+        )
+        super().__init__(path)
 
 
 def _shards(path: Path) -> list[Path]:

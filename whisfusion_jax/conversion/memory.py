@@ -26,14 +26,15 @@ def add_memory(
         config: how to make it; None for the defaults.
 
     Raises:
-        WhisfusionError: there is no recording.
+        WhisfusionError: there is no recording, or the bundle is no Whisper's.
     """
+    model = bundle.whisper
     if not recordings:
         raise WhisfusionError("a padding memory is made from at least one recording")
     config = config or MemoryConfig()
     longest = int((config.first_frame / FRAMES_PER_SECOND - SPARE_SECONDS) * SAMPLE_RATE)
     clips = np.stack([pad_to(samples[:longest], WINDOW_SECONDS) for samples in recordings])
-    mel = log_mel(clips, bundle.config.model.mel_bins, config.loudness)
+    mel = log_mel(clips, model.mel_bins, config.loudness)
     memory = jax.jit(make_memory, static_argnames="config")(
         bundle.load_encoder(), mel, config=config
     )

@@ -15,6 +15,7 @@ from whisfusion_jax.conversion.openai import as_numpy, load_checkpoint
 from whisfusion_jax.errors import ConversionError
 
 _SETTINGS, _WEIGHTS = "model_config.yaml", "model_weights.ckpt"
+_TOKENIZER = "tokenizer.model"
 _MOST = 64 * 2**20
 """Bytes of settings or a tokenizer; larger is none."""
 
@@ -63,10 +64,11 @@ class NemoArchive:
                 self.settings = _settings(
                     _file(archive, members, _SETTINGS, _MOST, path).read(), path
                 )
-                self.tokenizer: bytes | None = None
-                for name in members:
-                    if name.endswith("tokenizer.model"):
-                        self.tokenizer = _file(archive, members, name, _MOST, path).read()
+                self._models = {
+                    name: _file(archive, members, name, _MOST, path).read()
+                    for name in members
+                    if name.endswith(_TOKENIZER)
+                }
                 # Put aside, as torch maps a file of its own.
                 weights = Path(self._folder.name) / "weights.ckpt"
                 room = shutil.disk_usage(weights.parent).free
@@ -91,6 +93,26 @@ class NemoArchive:
     def close(self) -> None:
         """Remove what was unpacked."""
         self._folder.cleanup()
+
+    def tokenizers(self) -> tuple[list[bytes], int]:
+        """SentencePiece models whose tokens stand one behind the other, and which is English's.
+
+        Raises:
+            ConversionError: the settings name none that is there.
+        """
+        named = self.settings.get("tokenizer")
+        named = named if isinstance(named, Mapping) else {}
+        several = named.get("langs") if named.get("type") == "agg" else {"en": named}
+        if not isinstance(several, Mapping) or not several:
+            raise ConversionError(f"{self.path}: its settings name no tokenizer")
+        main = list(several).index("en") if "en" in several else len(several) - 1
+        found = []
+        for each in several.values():
+            name = str(each.get("model_path", "")).removeprefix("nemo:")
+            if name not in self._models:
+                raise ConversionError(f"{self.path}: has no tokenizer {name or _TOKENIZER}")
+            found.append(self._models[name])
+        return found, main
 
     def dtype(self, name: str) -> np.dtype:
         return as_numpy(self._tensors[name][:0]).dtype

@@ -1,11 +1,11 @@
-"""A SentencePiece model, as NeMo's archives carry it, as a tokenizer.json.
+"""SentencePiece models, as NeMo's archives carry them, as a tokenizer.json.
 
 The file is a protocol buffer (`ModelProto`): pieces with scores and kinds, how they were trained,
 how text is normalised. Only these fields are read.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,6 +18,9 @@ _CONTROL, _USER_DEFINED, _BYTE = 3, 4, 6
 _UNIGRAM, _BPE = 1, 2
 """Kinds of models."""
 _SPACE = "▁"
+_FIRST_MARK = 0xE000
+"""Of the characters that no text has (Unicode's private ones)."""
+_MARKS = f"{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + 0xFF)}"
 
 Field = int | bytes
 
@@ -31,31 +34,39 @@ class Piece:
     kind: int
 
 
-def tokenizer_json(model: bytes, name: str = "tokenizer.model") -> str:
-    """The text of a tokenizer.json that encodes and decodes as the model does.
+def tokenizer_json(models_: Sequence[bytes], main: int = 0, name: str = "tokenizer.model") -> str:
+    """The text of a tokenizer.json that encodes as one of the models does, and decodes as all do.
 
     Args:
-        name: how errors name it.
+        models_: whose tokens stand one behind the other, as in NeMo's aggregate tokenizers.
+        main: which of them encodes.
+        name: how errors name them.
 
     Raises:
-        ConversionError: it is no SentencePiece model, or of a kind without merges or scores.
+        ConversionError: one is no SentencePiece model, or of a kind without merges or scores.
     """
     try:
-        read = Model.read(model)
+        all_ = [Model.read(model) for model in models_]
     except (IndexError, UnicodeDecodeError, struct.error, ValueError) as error:
         raise ConversionError(f"{name}: no SentencePiece model ({error})") from None
-    pieces = read.pieces
-    if not 0 <= read.unknown < len(pieces):
+    if not all(0 <= each.unknown < len(each.pieces) for each in all_):
         raise ConversionError(f"{name}: no SentencePiece model, it has no pieces")
-    falls_back = any(piece.kind == _BYTE for piece in pieces)
+    read = all_[main]
+    pieces = [
+        piece if at == main else _elsewhere(piece, at)
+        for at, each in enumerate(all_)
+        for piece in each.pieces
+    ]
+    unknown = sum(len(each.pieces) for each in all_[:main]) + read.unknown
+    falls_back = any(piece.kind == _BYTE for piece in read.pieces)
     if read.kind == _UNIGRAM:
         scored = [(piece.text, piece.score) for piece in pieces]
-        tokenizer = Tokenizer(models.Unigram(scored, read.unknown, falls_back))
+        tokenizer = Tokenizer(models.Unigram(scored, unknown, falls_back))
     elif read.kind == _BPE:
         vocabulary = {piece.text: token for token, piece in enumerate(pieces)}
         tokenizer = Tokenizer(
             models.BPE(
-                vocabulary, _merges(pieces), unk_token=pieces[read.unknown].text, fuse_unk=True,
+                vocabulary, _merges(read.pieces), unk_token=pieces[unknown].text, fuse_unk=True,
                 byte_fallback=falls_back,
             )
         )  # fmt: skip
@@ -67,7 +78,8 @@ def tokenizer_json(model: bytes, name: str = "tokenizer.model") -> str:
     tokenizer.normalizer = normalizers.Sequence(steps)
     scheme = "always" if read.adds_space else "never"
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, scheme)
-    spelled = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    spelled: list[Any] = [decoders.Replace(Regex(f"[{_MARKS}]"), "")] if len(all_) > 1 else []
+    spelled += [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     if read.adds_space:
         spelled.append(decoders.Strip(" ", 1, 0))
     tokenizer.decoder = decoders.Sequence(spelled)
@@ -78,6 +90,13 @@ def tokenizer_json(model: bytes, name: str = "tokenizer.model") -> str:
     ]
     tokenizer.add_tokens(special)
     return tokenizer.to_str()
+
+
+def _elsewhere(piece: Piece, model: int) -> Piece:
+    """A piece that only decodes: with a mark behind it, as another model may have the same."""
+    if piece.kind in (_CONTROL, _USER_DEFINED):
+        return piece
+    return Piece(piece.text + chr(_FIRST_MARK + model), piece.score, piece.kind)
 
 
 def _merges(pieces: list[Piece]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
-from whisfusion_jax.config import FRAMES_PER_SECOND, CtcConfig
+from whisfusion_jax.config import FRAMES_PER_SECOND, CtcConfig, ModelConfig
 from whisfusion_jax.data.encoded import TOP, Examples
 from whisfusion_jax.decoding.canvas import CANVASES, canvas_for
 from whisfusion_jax.diffusion.objective import Targets
@@ -39,14 +39,15 @@ class Batch:
     prompt: jax.Array | np.ndarray
     """[batch, p] int32: start, language and task tokens, as the denoiser counts."""
     targets: Targets
+    lengths: jax.Array | np.ndarray
+    """[batch] int32: samples of each audio that are no padding."""
     draft: Draft | None = None
     """A step's own, where canvases begin with it."""
 
-    @property
-    def frames(self) -> int:
+    def frames(self, model: ModelConfig) -> int:
         """Of the encoder, in each audio."""
         length = self.audio.shape[1]
-        return length if self.audio.ndim == 3 else length * FRAMES_PER_SECOND // SAMPLE_RATE
+        return length if self.audio.ndim == 3 else model.frames(length // SAMPLE_RATE)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def load_batch(numbers: np.ndarray, plan: Plan, shortlist: Shortlist) -> Batch:
         shortlist.from_whisper(encoded.prompt[number].tolist()) for number in numbers.tolist()
     ]
     targets = Targets(tokens, lengths, taught, probs)
-    return Batch(audio, np.array(prompts, np.int32), targets)
+    samples = np.round(encoded.seconds[numbers] * SAMPLE_RATE).astype(np.int32)
+    return Batch(audio, np.array(prompts, np.int32), targets, samples)
 
 
 def batches(plan: Plan, shortlist: Shortlist) -> grain.IterDataset:

@@ -16,11 +16,12 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
+from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import FRAMES_PER_SECOND, WhisperConfig
+from whisfusion_jax.config import ModelConfig
 from whisfusion_jax.data.index import Indexed, other_data
 from whisfusion_jax.data.journal import Journal
 from whisfusion_jax.data.sources import Source
@@ -29,7 +30,7 @@ from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.models.decoder import CrossCache, Decoder
-from whisfusion_jax.models.encoder import AudioStates, Encoder
+from whisfusion_jax.models.encoder import AudioEncoder, AudioStates
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
 
@@ -107,14 +108,13 @@ class Encoded(Indexed):
         return self._teacher[0][span], self._teacher[1][span]
 
     def _file(self, bucket: int) -> np.ndarray:
-        return _mapped(
-            self._folder / f"{bucket:02}.states", bucket * FRAMES_PER_SECOND, self._width
-        )
+        rows = int(self._row[self.bucket == bucket].max()) + 1
+        return _mapped(self._folder / f"{bucket:02}.states", rows, self._width)
 
 
 @cache
-def _mapped(path: Path, frames: int, width: int) -> np.ndarray:
-    return np.memmap(path, np.float16, "r").reshape(-1, frames, width)
+def _mapped(path: Path, rows: int, width: int) -> np.ndarray:
+    return np.memmap(path, np.float16, "r").reshape(rows, -1, width)
 
 
 def encode_examples(
@@ -143,7 +143,8 @@ def encode_examples(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "index.npz").is_file():
-            journal = Journal(folder, len(source), bundle.config.model.width)
+            model = bundle.config.model
+            journal = Journal(folder, len(source), model.width, model.frames)
             _Writer(bundle, journal, heard, teach).write(source, track)
     except OSError as error:
         raise WhisfusionError(f"{folder}: can't be written ({error.strerror or error})") from None
@@ -164,7 +165,7 @@ class Row:
     prompt: list[int]
 
 
-def read_row(source: Source, number: int, tokenizer: WhisperTokenizer, model: WhisperConfig) -> Row:
+def read_row(source: Source, number: int, tokenizer: WhisperTokenizer, model: ModelConfig) -> Row:
     """Read an example, at most a window of it.
 
     Raises:
@@ -180,14 +181,25 @@ def read_row(source: Source, number: int, tokenizer: WhisperTokenizer, model: Wh
     )
 
 
+def needed_memory(bundle: Bundle, mesh: Mesh | None = None) -> PaddingMemory | None:
+    """The padding memory, where the encoder hears padding; None where it doesn't.
+
+    Raises:
+        WhisfusionError: it is needed and not there.
+    """
+    memory = bundle.load_memory(mesh)
+    if memory is None and bundle.config.model.hears_padding:
+        raise WhisfusionError(f"{bundle.path}: has no padding memory (see `whisfusion memory`)")
+    return memory
+
+
 class _Writer:
     """Gathers examples by bucket, and writes what is known of each."""
 
     def __init__(self, bundle: Bundle, journal: Journal, heard: bool, teach: bool) -> None:
         self._heard, self._teach = heard, teach
-        self._whisper, self._memory = bundle.load_whisper(), bundle.load_memory()
-        if self._memory is None:
-            raise WhisfusionError(f"{bundle.path}: has no padding memory (see `whisfusion memory`)")
+        self._encoder, self._decoder = bundle.load_encoder(), bundle.load_decoder()
+        self._memory = needed_memory(bundle)
         self._tokenizer, self._model = bundle.tokenizer, bundle.config.model
         self._vocabulary = Vocabulary(
             bundle.config.rules, self._tokenizer.end, self._tokenizer.no_speech
@@ -215,11 +227,12 @@ class _Writer:
         samples = np.stack([pad_to(row.samples, bucket) for row in filled])
         prompt = np.array([row.prompt for row in filled], np.int32)
         memory = self._memory if bucket < WINDOW_SECONDS else None
-        audio = encode(self._whisper.encoder, memory, samples)
+        lengths = np.array([len(row.samples) for row in filled], np.int32)
+        audio = encode(self._encoder, memory, samples, lengths)
         if self._heard:
             filled = self._hear(audio, prompt, filled, canvas_for(bucket))
         taught, probs = self._taught(audio, prompt, filled)
-        states = np.asarray(audio.states[:, : bucket * FRAMES_PER_SECOND], np.float16)
+        states = np.asarray(audio.without_memory(), np.float16)
         whole = [at for at, row in enumerate(filled[: len(rows)]) if row.tokens]
         for row in filled[: len(rows)]:
             if not row.tokens:
@@ -245,8 +258,8 @@ class _Writer:
     ) -> list[Row]:
         """The rows with Whisper's own texts; without any where there is no end."""
         end = self._tokenizer.end
-        decoder = self._whisper.decoder
-        written = decode_greedily(decoder, _crossed(decoder, audio), prompt, self._vocabulary, most)
+        cross = _crossed(self._decoder, audio)
+        written = decode_greedily(self._decoder, cross, prompt, self._vocabulary, most)
         return [
             replace(row, tokens=own[: own.index(end) + 1] if end in own else [])
             for row, own in zip(rows, np.asarray(written.tokens).tolist(), strict=True)
@@ -263,16 +276,25 @@ class _Writer:
         tokens = np.full((len(rows), longest), self._tokenizer.end, np.int32)
         for at, row in enumerate(rows):
             tokens[at, : len(row.tokens)] = row.tokens
-        taught, probs = _teach(self._whisper.decoder, audio, prompt, tokens)
+        taught, probs = _teach(self._decoder, audio, prompt, tokens)
         return np.asarray(taught), np.asarray(probs, np.float16)
 
 
 @jax.jit
-def encode(encoder: Encoder, memory: PaddingMemory | None, samples: jax.Array) -> AudioStates:
-    """Samples of a bucket, [batch, n], to states, which end with the memory's."""
-    loudness = None if memory is None else memory.config.loudness
-    mel = log_mel(samples, encoder.conv1.kernel.shape[1], loudness)
-    return encoder.row_by_row(mel, memory)
+def encode(
+    encoder: AudioEncoder,
+    memory: PaddingMemory | None,
+    samples: jax.Array,
+    lengths: jax.Array | None = None,
+) -> AudioStates:
+    """Samples of a bucket to states (see `AudioEncoder.hear`), behind which stand the memory's.
+
+    Args:
+        lengths: [batch] int32; None is without padding, or of no matter.
+    """
+    if lengths is None:
+        lengths = jnp.full(len(samples), samples.shape[1])
+    return encoder.hear(samples, lengths, memory)
 
 
 @jax.jit

@@ -8,13 +8,12 @@ off.
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.data.index import BY_TOKEN, Columns, in_order, index_of, joined, other_data
 from whisfusion_jax.errors import WhisfusionError
 
@@ -22,12 +21,15 @@ from whisfusion_jax.errors import WhisfusionError
 class Journal:
     """The account of a folder of encoded examples while it is being filled."""
 
-    def __init__(self, folder: Path, examples: int, width: int) -> None:
+    def __init__(
+        self, folder: Path, examples: int, width: int, frames: Callable[[int], int]
+    ) -> None:
         """Open the account, or begin it.
 
         Args:
             examples: of the source.
             width: of the states.
+            frames: of a bucket, by its seconds.
 
         Raises:
             WhisfusionError: it is of other data.
@@ -47,7 +49,7 @@ class Journal:
             self._rows[int(batch["bucket"][0])] += len(batch["row"])
         for path in folder.glob("*.states"):
             bucket = int(path.stem)
-            row = bucket * FRAMES_PER_SECOND * width * np.dtype(np.float16).itemsize
+            row = frames(bucket) * width * np.dtype(np.float16).itemsize
             os.truncate(path, self._rows[bucket] * row)
 
     def missing(self) -> list[int]:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
-from whisfusion_jax.config import FRAMES_PER_SECOND, CtcConfig, WhisperConfig
+from whisfusion_jax.config import FRAMES_PER_SECOND, CtcConfig, ModelConfig
 from whisfusion_jax.data.batches import Batch
 from whisfusion_jax.data.encoded import encode
 from whisfusion_jax.data.sources import Example, Source
@@ -29,7 +29,7 @@ from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.diffusion.objective import Targets
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.models.decoder import Decoder
-from whisfusion_jax.models.encoder import Encoder
+from whisfusion_jax.models.encoder import AudioEncoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.parallel.mesh import WHOLE, Share
 from whisfusion_jax.text.shortlist import Shortlist
@@ -60,7 +60,7 @@ class Speech:
         cls,
         source: Source,
         tokenizer: WhisperTokenizer,
-        model: WhisperConfig,
+        model: ModelConfig,
         track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
     ) -> Self:
         """Read a source.
@@ -195,9 +195,10 @@ class Listener:
 
     samples: jax.Array
     """[n] int16: the speech's."""
-    encoder: Encoder
+    encoder: AudioEncoder
     decoder: Decoder
-    memory: PaddingMemory
+    memory: PaddingMemory | None
+    """None where padding isn't heard."""
     spelled: jax.Array
     """[tokens, most] int32: Whisper's text tokens as the learner counts, then -1."""
     vocabulary: Vocabulary
@@ -210,9 +211,9 @@ class Listener:
     def of(
         cls,
         samples: jax.Array,
-        encoder: Encoder,
+        encoder: AudioEncoder,
         decoder: Decoder,
-        memory: PaddingMemory,
+        memory: PaddingMemory | None,
         vocabulary: Vocabulary,
         shortlist: Shortlist,
         head: CtcConfig | None,
@@ -244,9 +245,9 @@ class Listener:
 @partial(jax.jit, static_argnames=("vocabulary", "end", "positions"))
 def _hear(
     samples: jax.Array,
-    encoder: Encoder,
+    encoder: AudioEncoder,
     decoder: Decoder,
-    memory: PaddingMemory,
+    memory: PaddingMemory | None,
     spelled: jax.Array,
     cuts: Cuts,
     key: jax.Array,
@@ -256,16 +257,21 @@ def _hear(
 ) -> Batch:
     sound = varied(samples, cuts.begin, cuts.length, cuts.speed, cuts.harder, cuts.bucket, key)
     whole = cuts.bucket == max(_WINDOWS)
-    audio = encode(encoder, None if whole else memory, sound)
+    length, size = jnp.asarray(cuts.length), sound.shape[1]
+    played = jnp.ceil(length / jnp.asarray(cuts.speed)).astype(jnp.int32)
+    # Noise alone fills its window.
+    played = jnp.where(length == 0, size, jnp.minimum(played, size))
+    audio = encode(encoder, None if whole else memory, sound, played)
     most = canvas_for(cuts.bucket)
     cross, prompt = decoder.cross_cache(audio), jnp.asarray(cuts.prompt)
     written = decode_greedily(decoder, cross, prompt, vocabulary, most).tokens
     tokens, lengths = _as_learned(written, spelled, vocabulary.end, end, positions)
-    wordless = jnp.asarray(cuts.length) == 0
+    wordless = length == 0
     tokens = jnp.where(wordless[:, None], end, tokens)
     lengths = jnp.where(wordless, 1, lengths)
-    states = audio.states[:, : cuts.bucket * FRAMES_PER_SECOND].astype(jnp.float16)
-    return Batch(states, jnp.asarray(cuts.prompt), Targets(tokens, lengths))
+    states = audio.without_memory().astype(jnp.float16)
+    targets = Targets(tokens, lengths)
+    return Batch(states, jnp.asarray(cuts.prompt), targets, played)
 
 
 def _as_learned(

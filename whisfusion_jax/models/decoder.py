@@ -117,15 +117,18 @@ class Decoder(nnx.Module):
         """
         position, n = jnp.asarray(position), tokens.shape[1]
         at = position + jnp.arange(n)
-        x = self.embedding[tokens] + self.positions[at]
-        if self.embedding_norm is not None:
-            x = self.embedding_norm(x)
+        x = self.embed(tokens, at)
         sight = jnp.arange(cache[0][0].shape[2]) <= at[:, None]
         written = []
         for block, cached, audio in zip(self.blocks, cache, cross.layers, strict=True):
             x, cached = block(x, cached, position, sight, audio, cross.bias)
             written.append(cached)
         return self.norm(x), tuple(written)
+
+    def embed(self, tokens: jax.Array, at: jax.Array) -> jax.Array:
+        """[batch, n] tokens at positions [n] to the first block's input, [batch, n, width]."""
+        x = self.embedding[tokens] + self.positions[at]
+        return x if self.embedding_norm is None else self.embedding_norm(x)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., width] to [..., vocabulary] float32: entry i scores what follows position i."""

@@ -33,12 +33,13 @@ from whisfusion_jax.models.stack import through
 
 LEARNED = ("mask", r".*\.ahead", r".*\.adapter\.(down|up)")
 """Names of what a warm denoiser adds to Whisper's weights, as patterns; only these are trained."""
-LEARNED_BOTH_WAYS = (r"mask", r"positions", r"blocks\..*", r"norm\..*")
+LEARNED_BOTH_WAYS = (r"mask", r"positions", r"blocks\..*", r"(embedding_)?norm\..*")
 """Where every position sees all others: all but the embeddings, which name tokens as before."""
 
-AHEAD = -4.0
-"""Added at first to a warm denoiser's attention scores for known tokens ahead. Whisper's decoder
-never saw these; each head learns how much they are worth."""
+AHEAD, AHEAD_BOTH_WAYS = -4.0, -8.0
+"""Added at first to a warm denoiser's attention scores for tokens ahead, by kind. Whisper's decoder
+never saw these; each head learns how much they are worth. Where all positions see all, even -4
+lets so much in that a draft that it mends is worse than before (docs/training.md)."""
 
 
 @jax.tree_util.register_dataclass
@@ -67,7 +68,7 @@ class DenoiserBlock(nnx.Module):
         self.attention_norm = norm()
         self.attention = Attention(width, heads, bias=warm, rotary=not warm, rank=rank, rngs=rngs)
         if warm:
-            self.ahead = nnx.Param(jnp.full((heads, 1, 1), AHEAD))
+            self.ahead = nnx.Param(jnp.full((heads, 1, 1), AHEAD, jnp.float32))
         self.cross_norm = norm()
         self.cross_attention = Attention(
             width, heads, source_width=config.audio_width, shared_heads=config.shared_heads,
@@ -75,7 +76,7 @@ class DenoiserBlock(nnx.Module):
         )  # fmt: skip
         self.mlp_norm = norm()
         self.mlp = (
-            FeedForward(width, rngs=rngs)
+            FeedForward(width, config.hidden, config.kind.relu, rngs=rngs)
             if warm
             else GatedFeedForward(width, config.hidden, rngs=rngs)
         )
@@ -133,8 +134,11 @@ class Denoiser(nnx.Module):
         """Embedding of a masked position; exists on the input side only."""
         self.tiles: nnx.Variable[jax.Array] | None = nnx.data(None)
         """The embeddings once more, for CPUs (`read_in_tiles`)."""
+        kind = config.kind
         if config.warm:
             self.positions = nnx.Param(normal(rngs.params(), (config.positions, config.width)))
+        self.embedding_norm = layer_norm(config.width, rngs) if kind.normed_embedding else None
+        self.output_bias = nnx.Param(jnp.zeros(config.vocabulary)) if kind.output_bias else None
         self.blocks = nnx.List(DenoiserBlock(config, rngs=rngs) for _ in range(config.layers))
         self.norm = (
             layer_norm(config.width, rngs) if config.warm else nnx.RMSNorm(config.width, rngs=rngs)
@@ -168,14 +172,13 @@ class Denoiser(nnx.Module):
         prompts = jnp.broadcast_to(prompt[:, None], (batch, canvases, prompt.shape[1]))
         tokens = jnp.concatenate([prompts, canvas], axis=-1)
         masked = tokens == self.mask_token
-        x = self._embed(tokens)
+        x = self.embed(tokens, jnp.arange(tokens.shape[-1]))
         if self.warm:
             at = jnp.arange(tokens.shape[-1])[None, None]
             if self.both_ways:
                 view = _View(masked[..., None], None, at[..., None, :] > at[..., None])
             else:
                 view = _view(masked, at, tokens.shape[-1], prompt.shape[1])
-            x = x + self.positions[: tokens.shape[-1]]
         else:
             view = _View(masked[..., None], None, None)
         if isinstance(audio, CrossCache):
@@ -236,7 +239,7 @@ class Denoiser(nnx.Module):
         else:
             behind = jnp.arange(tokens.shape[-1]) <= at[..., None]
             view = _View(None, behind.reshape(-1, 1, *behind.shape[2:]), None)
-        x = self._embed(jnp.take_along_axis(tokens, at, axis=-1)) + self.positions[at]
+        x = self.embed(jnp.take_along_axis(tokens, at, axis=-1), at)
         written = []
         for block, audio, before in zip(self.blocks, cross.layers, cache, strict=True):
             x, attended = block(x, view, audio, cross.bias, (before, start.ravel()))
@@ -259,16 +262,30 @@ class Denoiser(nnx.Module):
         hidden, cache = self.stretch(canvas, start, n, 0, room, cross, cache, False, masks=False)
         return hidden[:, 0], cache
 
-    def _embed(self, tokens: jax.Array) -> jax.Array:
+    def embed(self, tokens: jax.Array, at: jax.Array) -> jax.Array:
+        """Tokens, `mask_token` among them, to the first block's input, [..., width].
+
+        Args:
+            tokens: [..., n] int32.
+            at: [..., n] int32: their positions, of which the kind from scratch knows nothing yet.
+        """
         masked = tokens == self.mask_token
         known = self.embedding[jnp.where(masked, 0, tokens)]
-        return jnp.where(masked[..., None], self.mask[...], known)
+        x = jnp.where(masked[..., None], self.mask[...], known)
+        if self.warm:
+            x = x + self.positions[at]
+        return x if self.embedding_norm is None else self.embedding_norm(x)
 
     def logits(self, hidden: jax.Array, tokens: jax.Array | None = None) -> jax.Array:
         """[..., width] to [..., vocabulary] float32; or to scores of some tokens alone."""
         if tokens is None and self.tiles is not None and pays_in_tiles(hidden):
-            return scores_in_tiles(hidden, self.tiles[...], len(self.embedding[...]))
-        return scores(hidden, self.embedding[...] if tokens is None else self.embedding[tokens])
+            logits = scores_in_tiles(hidden, self.tiles[...], len(self.embedding[...]))
+        else:
+            which = slice(None) if tokens is None else tokens
+            logits = scores(hidden, self.embedding[which])
+        if self.output_bias is None:
+            return logits
+        return logits + (self.output_bias[...] if tokens is None else self.output_bias[tokens])
 
 
 def _view(
@@ -323,9 +340,12 @@ def warm_denoiser(
     weights = dict(nnx.to_flat_state(nnx.state(decoder)))
     embedding = decoder.embedding[...]
     own = {"embedding": embedding[shortlist], "mask": embedding.mean(0)}
+    if decoder.output_bias is not None:
+        own["output_bias"] = decoder.output_bias[shortlist]
+    ahead = AHEAD_BOTH_WAYS if config.both_ways else AHEAD
     for number, (path, variable) in enumerate(nnx.to_flat_state(state)):
         if path[-1] == "ahead":
-            value = jnp.full(variable.shape, AHEAD)
+            value = jnp.full(variable.shape, ahead, jnp.float32)
         elif path[-2:] == ("adapter", "up"):
             value = jnp.zeros(variable.shape)
         elif path[-2:] == ("adapter", "down"):

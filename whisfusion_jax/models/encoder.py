@@ -1,11 +1,13 @@
 """Whisper's encoder: log-mel frames to states, on 30 s or on a bucket with the padding memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from whisfusion_jax.audio.mel import log_mel
 from whisfusion_jax.config import WhisperConfig
 from whisfusion_jax.models.layers import Attention, FeedForward, KeysValues, layer_norm, table
 from whisfusion_jax.models.padding_memory import PaddingMemory, extend
@@ -22,6 +24,27 @@ class AudioStates:
     bias: jax.Array | None
     """[positions] or [batch, 1, 1, positions] float32, added to cross-attention scores: for the
     padding memory, or against padding; None adds nothing."""
+    frames: int | None = field(default=None, metadata={"static": True})
+    """Of the audio itself, where a memory's vectors follow; else None."""
+
+    def without_memory(self) -> jax.Array:
+        """[batch, frames, width]: the audio's own states."""
+        return self.states[:, : self.frames]
+
+
+class AudioEncoder(Protocol):
+    """A pre-trained encoder: Whisper's, or a FastConformer."""
+
+    def hear(
+        self, samples: jax.Array, lengths: jax.Array, memory: PaddingMemory | None = None
+    ) -> AudioStates:
+        """Encode samples.
+
+        Args:
+            samples: [batch, n] float32 at 16 kHz, zeros behind each audio.
+            lengths: [batch] int32: the samples that are no padding.
+            memory: for encoders that hear padding, where windows are shorter than 30 s.
+        """
 
 
 class EncoderBlock(nnx.Module):
@@ -64,6 +87,14 @@ class Encoder(nnx.Module):
         x = jax.nn.gelu(self.conv2(x), approximate=False)
         return x + self.positions[: x.shape[1]]
 
+    def hear(
+        self, samples: jax.Array, lengths: jax.Array, memory: PaddingMemory | None = None
+    ) -> AudioStates:
+        """As `AudioEncoder` has it; padding is heard, so lengths don't matter."""
+        loudness = None if memory is None else memory.config.loudness
+        mel = log_mel(samples, self.conv1.kernel.shape[1], loudness)
+        return self.row_by_row(mel, memory)
+
     def __call__(self, mel: jax.Array, memory: PaddingMemory | None = None) -> AudioStates:
         """Encode log-mel features.
 
@@ -75,13 +106,14 @@ class Encoder(nnx.Module):
             return AudioStates(self._states(mel), None)
         frames = mel.shape[1] // 2
         rest = memory.after(frames)
-        return AudioStates(self._states(mel, rest), rest.score_bias(frames))
+        return AudioStates(self._states(mel, rest), rest.score_bias(frames), frames)
 
     def row_by_row(self, mel: jax.Array, memory: PaddingMemory | None = None) -> AudioStates:
         """The same; on a CPU row by row, so that the caches keep what a layer writes."""
         if len(mel) == 1:
             return self(mel, memory)
-        rest = None if memory is None else memory.after(mel.shape[1] // 2)
+        frames = mel.shape[1] // 2
+        rest = None if memory is None else memory.after(frames)
 
         def one_by_one(mel: jax.Array) -> jax.Array:
             return jax.lax.map(lambda row: self._states(row[None], rest)[0], mel)
@@ -89,7 +121,9 @@ class Encoder(nnx.Module):
         states = jax.lax.platform_dependent(
             mel, cpu=one_by_one, default=lambda mel: self._states(mel, rest)
         )
-        return AudioStates(states, None if rest is None else rest.score_bias(mel.shape[1] // 2))
+        if rest is None:
+            return AudioStates(states, None)
+        return AudioStates(states, rest.score_bias(frames), frames)
 
     def _states(self, mel: jax.Array, rest: PaddingMemory | None = None) -> jax.Array:
         x = self.embed(mel)

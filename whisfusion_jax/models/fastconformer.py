@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from whisfusion_jax.audio.mel import HOP
 from whisfusion_jax.audio.nemo_mel import normalised_log_mel
 from whisfusion_jax.config import FastConformerConfig
 from whisfusion_jax.models.encoder import AudioStates
 from whisfusion_jax.models.layers import layer_norm
+from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.models.stack import through
 
 _HALVINGS = 3
@@ -172,15 +174,12 @@ class FastConformer(nnx.Module):
         wanted = config.projected
         self.project = nnx.Linear(config.width, wanted, rngs=rngs) if wanted else None
 
-    def hear(self, samples: jax.Array, lengths: jax.Array) -> AudioStates:
-        """Encode samples.
-
-        Args:
-            samples: [batch, n] float32 at 16 kHz, n a multiple of a mel frame's.
-            lengths: [batch] int32: the samples that are no padding.
-        """
+    def hear(
+        self, samples: jax.Array, lengths: jax.Array, memory: PaddingMemory | None = None
+    ) -> AudioStates:
+        """As `AudioEncoder` has it; padding isn't heard, so there is no memory."""
         mel = normalised_log_mel(samples, lengths, self.mel_bins)
-        return self(mel, lengths // (samples.shape[1] // mel.shape[1]))
+        return self(mel, lengths // HOP)
 
     def __call__(self, mel: jax.Array, lengths: jax.Array) -> AudioStates:
         """Encode log-mel features.
@@ -194,8 +193,25 @@ class FastConformer(nnx.Module):
         x = through(self.blocks, lambda block, x: block(x, there), x * self.scale)
         if self.project is not None:
             x = self.project(x)
-        bias = jnp.where(there, 0.0, -jnp.inf)
-        return AudioStates(x, bias[:, None, None])
+        return AudioStates(x, _hidden(there))
+
+
+def without_padding(states: jax.Array, lengths: jax.Array) -> AudioStates:
+    """States that were stored, as the decoders read them.
+
+    Args:
+        states: [batch, frames, width].
+        lengths: [batch] int32: the samples that are no padding.
+    """
+    frames = lengths // HOP
+    for _ in range(_HALVINGS):
+        frames = _halved(frames)
+    return AudioStates(states, _hidden(_there(frames, states.shape[1])))
+
+
+def _hidden(there: jax.Array) -> jax.Array:
+    """[batch, frames] to what keeps decoders from looking at padding, [batch, 1, 1, frames]."""
+    return jnp.where(there, 0.0, -jnp.inf)[:, None, None]
 
 
 def _there(lengths: jax.Array, frames: int) -> jax.Array:

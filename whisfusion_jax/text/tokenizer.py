@@ -1,4 +1,4 @@
-"""Whisper's tokenizer, by way of Hugging Face `tokenizers`; special tokens go by name."""
+"""Whisper's and Canary's tokenizers, by Hugging Face `tokenizers`; special tokens go by name."""
 
 import json
 import re
@@ -18,19 +18,35 @@ Task = Literal["transcribe", "translate"]
 _LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
 
 
-class WhisperTokenizer:
-    """Reads a `tokenizer.json` of any Whisper, English or multilingual."""
+def open_tokenizer(path: epath.PathLike) -> "WhisperTokenizer":
+    """Read a bundle's `tokenizer.json`, local or in a bucket.
 
-    def __init__(self, path: epath.PathLike) -> None:
-        """Load from a file, local or in a bucket.
+    Raises:
+        WhisfusionError: the file is missing, or is no tokenizer of a known model.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(epath.Path(path).read_text())
+    except Exception as error:  # the library raises bare Exception
+        raise WhisfusionError(f"{path}: no readable tokenizer ({error})") from None
+    canary = tokenizer.token_to_id("<|startofcontext|>") is not None
+    return (CanaryTokenizer if canary else WhisperTokenizer)(tokenizer)
+
+
+class WhisperTokenizer:
+    """Of any Whisper, English or multilingual: text tokens, the end token, other special ones."""
+
+    of_bytes = True
+    """Whether the first tokens are single bytes, of which all others are made by merges."""
+    before = 0
+    """Special tokens in front of the one behind which the language stands."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Take over an opened tokenizer.
 
         Raises:
-            WhisfusionError: the file is missing, or is no tokenizer of a Whisper model.
+            WhisfusionError: it has no token for the end, or the start.
         """
-        try:
-            self._tokenizer = Tokenizer.from_str(epath.Path(path).read_text())
-        except Exception as error:  # the library raises bare Exception
-            raise WhisfusionError(f"{path}: no readable tokenizer ({error})") from None
+        self._tokenizer = tokenizer
         self.end = self.special("<|endoftext|>")
         self.start = self.special("<|startoftranscript|>")
         ids = self._tokenizer.get_vocab()
@@ -51,7 +67,7 @@ class WhisperTokenizer:
         raise WhisfusionError(f"the tokenizer has no token {' or '.join(names)}")
 
     @property
-    def no_speech(self) -> int:
+    def no_speech(self) -> int | None:
         """The token whose probability at the start says that nobody speaks."""
         return self.special("<|nospeech|>", "<|nocaptions|>")
 
@@ -97,9 +113,46 @@ class WhisperTokenizer:
 
     def begins_word(self, token: int) -> bool:
         """Whether a text token begins with a blank."""
-        # Byte-level vocabularies write the blank so.
-        return (self._tokenizer.id_to_token(token) or "").startswith("Ġ")
+        # As byte-level vocabularies write the blank, and SentencePiece.
+        return (self._tokenizer.id_to_token(token) or "").startswith(("Ġ", "▁"))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Token ids to text; special tokens (the end token and all above it) are left out."""
         return self._tokenizer.decode([token for token in tokens if token < self.end])
+
+
+class CanaryTokenizer(WhisperTokenizer):
+    """Of a Canary with the prompts of its second generation, its text tokens put first.
+
+    NeMo's `canary2`: what came before, start, emotion, language spoken, language written, then
+    punctuation, numbers, times and speakers.
+    """
+
+    of_bytes = False
+    before = 2
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__(tokenizer)
+        # Three letters are no language here: <|pnc|>, <|itn|>.
+        self.languages = {code: id_ for code, id_ in self.languages.items() if len(code) == 2}
+
+    @property
+    def no_speech(self) -> None:
+        """Not asked: its place in the prompt is another."""
+
+    def prompt(self, language: str | None, task: Task = "transcribe") -> list[int]:
+        """What the decoder starts from, without times; as `WhisperTokenizer.prompt`."""
+        if language not in self.languages:
+            known = " ".join(sorted(self.languages))
+            raise WhisfusionError(f"language {language!r} is unknown; known are: {known}")
+        return [
+            self.special("<|startofcontext|>"),
+            self.start,
+            self.special("<|emo:undefined|>"),
+            self.languages[language],
+            self.languages[language if task == "transcribe" else "en"],
+            *map(self.special, ("<|pnc|>", "<|noitn|>", "<|notimestamp|>", "<|nodiarize|>")),
+        ]
+
+    def earlier(self, text: str, most: int) -> list[int]:
+        raise WhisfusionError("initial_prompt: Canary takes none")

@@ -38,7 +38,7 @@ class CtcLoss:
     ) -> tuple[jax.Array, Metrics]:
         """Mean loss a piece: the negative log-probability of all ways to say the text."""
         # The padding memory's states stand behind the audio's.
-        states = audio.states[:, : batch.frames]
+        states = audio.without_memory()
         scores = head(hidden_spans(key, states, self.hidden))
         # The blank's score comes first, and a text's last token is its end.
         labels = 1 + jnp.asarray(batch.targets.tokens)

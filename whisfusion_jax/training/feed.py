@@ -84,7 +84,6 @@ def _heard(
         config.joined, config.wordless, config.ctc, own_share(mesh),
     )  # fmt: skip
     assert begun.frozen.encoder is not None
-    assert begun.frozen.memory is not None
     listener = Listener.of(
         jax.device_put(speech.samples, replicated(mesh)),
         begun.frozen.encoder,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from whisfusion_jax.config import (
     CtcConfig,
     DenoiserConfig,
+    FastConformerConfig,
+    ModelConfig,
     PhaseConfig,
     TrainConfig,
     WhisperConfig,
@@ -33,7 +35,7 @@ class StepFlops:
 def step_flops(
     config: TrainConfig,
     phase: PhaseConfig,
-    model: WhisperConfig,
+    model: ModelConfig,
     sizes: DenoiserConfig,
     batch: Batch,
 ) -> StepFlops:
@@ -44,7 +46,7 @@ def step_flops(
     """
     rows, canvas = batch.targets.tokens.shape
     encodes = batch.audio.ndim == 2
-    frames = batch.frames
+    frames = batch.frames(model)
     read = min(canvas, config.stretch or canvas)
     forward = denoiser_flops(sizes, frames, config.canvases, read + batch.prompt.shape[1])
     keys = cross_flops(sizes, frames)
@@ -60,9 +62,9 @@ def step_flops(
     )
 
 
-def head_step_flops(sizes: CtcConfig, batch: Batch) -> StepFlops:
+def head_step_flops(sizes: CtcConfig, model: ModelConfig, batch: Batch) -> StepFlops:
     """Count a step of a CTC head on encoded audio."""
-    moments = sizes.moments(batch.frames)
+    moments = sizes.moments(batch.frames(model))
     width = sizes.width
     near = 2 * (2 + 1 + 8) * width**2
     whole = 2 * 12 * width**2 + 4 * moments * width
@@ -86,9 +88,22 @@ def cross_flops(sizes: DenoiserConfig, frames: int) -> float:
     return frames * sizes.layers * 2 * 2 * sizes.audio_width * stored
 
 
-def encoder_flops(model: WhisperConfig, frames: int) -> float:
+def encoder_flops(model: ModelConfig, frames: int) -> float:
     """Of one window, forward."""
+    if not isinstance(model, WhisperConfig):
+        return _conformer_flops(model.encoder, frames)
     width = model.width
     convolutions = 2 * 3 * width * (2 * frames * model.mel_bins + frames * width)
     block = 2 * 12 * frames * width**2 + 4 * frames**2 * width
     return convolutions + model.encoder_layers * block
+
+
+def _conformer_flops(model: FastConformerConfig, frames: int) -> float:
+    width, bins = model.width, model.mel_bins // 8
+    # Of the three strided planes the first two have four and two times as many frames and bins.
+    planes = 9 * (16 + 4 + 1) + model.channels * (4 + 1)
+    joined = 2 * frames * bins * model.channels * (planes + width)
+    # Attention has a fifth product, of distances; a convolution has three of the width, and taps.
+    block = 2 * frames * width * (4 * model.hidden + 4 * width + 3 * width + model.taps)
+    attended = 2 * frames * width * (2 * width + 2 * frames + 2 * frames)
+    return joined + model.layers * (block + attended)

@@ -105,11 +105,11 @@ def _work(
     config: TrainConfig, phase: PhaseConfig, bundle: Bundle, begun: Beginning, batch: Batch
 ) -> Work:
     audios, n = batch.targets.tokens.shape
-    if isinstance(begun.sizes, CtcConfig):
-        moments = audios * begun.sizes.moments(batch.frames)
-        return Work(moments, head_step_flops(begun.sizes, batch).model)
-    tokens = audios * config.canvases * phase.rounds * min(n, config.stretch or n)
     model = bundle.config.model
+    if isinstance(begun.sizes, CtcConfig):
+        moments = audios * begun.sizes.moments(batch.frames(model))
+        return Work(moments, head_step_flops(begun.sizes, model, batch).model)
+    tokens = audios * config.canvases * phase.rounds * min(n, config.stretch or n)
     return Work(tokens, step_flops(config, phase, model, begun.sizes, batch).model)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from whisfusion_jax.config import (
     PhaseConfig,
     TrainConfig,
 )
+from whisfusion_jax.data.encoded import needed_memory
 from whisfusion_jax.diffusion.corruption import Ahead, Corruption, Mixed, Uniform, high_mask
 from whisfusion_jax.diffusion.objective import Objective
 from whisfusion_jax.errors import WhisfusionError
@@ -30,7 +32,7 @@ from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import LEARNED, LEARNED_BOTH_WAYS, Denoiser, warm_denoiser
 from whisfusion_jax.models.stack import Model, stacked
 from whisfusion_jax.parallel.mesh import replicated
-from whisfusion_jax.parallel.sharding import made_sharded
+from whisfusion_jax.parallel.sharding import made_sharded, name_of
 from whisfusion_jax.text.merging import Merges
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.ctc_loss import CtcLoss
@@ -76,9 +78,7 @@ def begin(
     Raises:
         WhisfusionError: the settings contradict each other, or a bundle has not what is needed.
     """
-    memory = bundle.load_memory(mesh)
-    if memory is None:
-        raise WhisfusionError(f"{bundle.path}: has no padding memory (see `whisfusion memory`)")
+    memory = needed_memory(bundle, mesh)
     sizes: DenoiserConfig | CtcConfig
     if config.ctc is None:
         sizes, shortlist, parts, parameters = _denoising(config, bundle, mesh)
@@ -157,14 +157,14 @@ def _sizes(config: TrainConfig, bundle: Bundle) -> tuple[DenoiserConfig, Shortli
             raise WhisfusionError(f"start: {config.start} was made for another Whisper's encoder")
         return sizes, shortlist
     model = bundle.config.model
-    if config.commonest >= model.vocabulary:
+    if config.commonest >= model.vocabulary or not bundle.tokenizer.of_bytes:
         shortlist = Shortlist.whole(model.vocabulary, bundle.tokenizer)
     else:
         shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
     if config.denoiser is None:
         # Weights that learn need no adapters.
         rank = 0 if config.both_ways else 64
-        sizes = DenoiserConfig.of_whisper(model, len(shortlist), rank, config.both_ways)
+        sizes = DenoiserConfig.of_decoder(model, len(shortlist), rank, config.both_ways)
         return sizes, shortlist
     return dataclasses.replace(config.denoiser, vocabulary=len(shortlist)), shortlist
 
@@ -207,6 +207,12 @@ def _in_place(make: Callable[..., Model], mesh: Mesh, *args: nnx.Module) -> Mode
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """AdamW behind clipping."""
+
+    def ahead(parameters: nnx.State) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: name_of(path).endswith(".ahead"), parameters
+        )
+
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.rate, min(config.warmup, steps - 1), steps, config.rate * config.final
     )
@@ -214,6 +220,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
         optax.adamw(rate, first, second, weight_decay=config.weight_decay),
+        optax.masked(optax.scale(config.ahead), ahead),
     )
 
 

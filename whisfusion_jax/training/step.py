@@ -18,7 +18,8 @@ from whisfusion_jax.data.batches import Batch, Draft
 from whisfusion_jax.data.encoded import encode
 from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.denoiser import Denoiser
-from whisfusion_jax.models.encoder import AudioStates, Encoder
+from whisfusion_jax.models.encoder import AudioEncoder, AudioStates
+from whisfusion_jax.models.fastconformer import without_padding
 from whisfusion_jax.models.padding_memory import PaddingMemory
 from whisfusion_jax.parallel.mesh import replicated
 from whisfusion_jax.parallel.sharding import shardings
@@ -53,7 +54,7 @@ class Drafts:
 
     def __call__(self, audio: AudioStates, batch: Batch, key: jax.Array) -> Draft:
         """Of a batch, some of its frames hidden: the head has learned its texts, and should err."""
-        states = hidden_spans(key, audio.states[:, : batch.frames].astype(jnp.float32))
+        states = hidden_spans(key, audio.without_memory().astype(jnp.float32))
         n = batch.targets.tokens.shape[1]
         tokens, sure = (
             jnp.pad(each, ((0, 0), (0, n)), constant_values=fill)[:, :n]
@@ -70,26 +71,23 @@ class Frozen:
     model: nnx.State
     """The parameters that don't learn."""
     memory: PaddingMemory | None
-    """None if all windows are of 30 s."""
-    encoder: Encoder | None = None
+    """None for encoders that don't hear padding."""
+    encoder: AudioEncoder | None = None
     """For batches of samples."""
     drafts: Drafts | None = None
     """Where canvases begin with them."""
 
-    def hear(self, audio: jax.Array, dtype: DTypeLike) -> AudioStates:
-        """A batch's audio as the decoders read it.
-
-        Args:
-            audio: [batch, samples] to encode, or [batch, frames, width] encoded earlier.
-        """
+    def hear(self, batch: Batch, dtype: DTypeLike) -> AudioStates:
+        """A batch's audio as the decoders read it."""
+        audio, lengths = jnp.asarray(batch.audio), jnp.asarray(batch.lengths)
         if audio.ndim == 2:
             assert self.encoder is not None
             whole = audio.shape[1] == WINDOW_SECONDS * SAMPLE_RATE
-            return encode(self.encoder, None if whole else self.memory, audio)
+            return encode(self.encoder, None if whole else self.memory, audio, lengths)
         states = audio.astype(dtype)
-        return (
-            AudioStates(states, None) if self.memory is None else with_memory(states, self.memory)
-        )
+        if self.memory is None:
+            return without_padding(states, lengths)
+        return with_memory(states, self.memory)
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ def _gradient(
     def objective(learned: nnx.State, part: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         narrow = jax.tree.map(lambda each: each.astype(settings.dtype), learned)
         model = nnx.merge(graph, narrow, frozen.model)
-        audio = frozen.hear(jnp.asarray(part.audio), settings.dtype)
+        audio = frozen.hear(part, settings.dtype)
         if frozen.drafts is not None:
             part = replace(part, draft=frozen.drafts(audio, part, jax.random.fold_in(key, 1)))
         value, metrics = settings.loss(model, audio, part, key)
@@ -251,7 +249,7 @@ def with_memory(states: jax.Array, memory: PaddingMemory) -> AudioStates:
     batch, frames, _ = states.shape
     rest = memory.after(frames)
     tail = jnp.broadcast_to(rest.states, (batch, *rest.states.shape)).astype(states.dtype)
-    return AudioStates(jnp.concatenate([states, tail], axis=1), rest.score_bias(frames))
+    return AudioStates(jnp.concatenate([states, tail], axis=1), rest.score_bias(frames), frames)
 
 
 def averaged(parts: Split, state: TrainState) -> Learner:

@@ -62,7 +62,7 @@ def _looks(
 ) -> jax.Array:
     """Attention scores of some heads: [rows, heads, n, positions]."""
     n = sequence.shape[1]
-    x = reader.embedding[sequence] + reader.positions[:n]
+    x = reader.embed(sequence, jnp.arange(n))
     behind = jnp.tril(jnp.ones((n, n), bool))
     found = []
     for layer, (block, audio) in enumerate(zip(reader.blocks, cross.layers, strict=True)):

@@ -88,10 +88,10 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         WhisfusionError: the bundles have not what the decoder needs.
     """
     config, tokenizer = bundle.config, bundle.tokenizer
-    languages = tuple(sorted(tokenizer.languages.values())) if config.model.multilingual else ()
-    vocabulary = Vocabulary(
-        config.rules, tokenizer.end, tokenizer.no_speech, languages, wishes.before
-    )
+    hears = config.model.multilingual and config.model.hears_language
+    languages = tuple(sorted(tokenizer.languages.values())) if hears else ()
+    before = wishes.before + tokenizer.before
+    vocabulary = Vocabulary(config.rules, tokenizer.end, tokenizer.no_speech, languages, before)
     on_cpu = jax.default_backend() == "cpu" and mesh.size == 1
 
     if wishes.decoder == "ar":
@@ -117,7 +117,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         if on_cpu:
             denoiser.read_in_tiles()
         never = (*shortlist.those_of(config.rules.suppress), *shortlist.special)
-        own = Vocabulary(TokenRules(never), shortlist.end, before=wishes.before)
+        own = Vocabulary(TokenRules(never), shortlist.end, before=before)
         settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
         writes = Diffusion(settings, stretch, own_lengths=denoiser.both_ways)
         return Choice(Denoisers(denoiser, merges, sure), writes, denoiser, head, shortlist)
@@ -127,7 +127,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     denoiser = (
         drafts.load_denoiser(dtype, mesh)[0]
         if trained
-        else untrained_denoiser(DenoiserConfig.of_whisper(config.model, rank=0), dtype)
+        else untrained_denoiser(DenoiserConfig.of_decoder(config.model, rank=0), dtype)
     )
     denoisers = Denoisers(on_decoder(denoiser, decoder), merges, sure)
     if on_cpu:

@@ -1,7 +1,7 @@
 """Samples to what decoders read of them: a program for each bucket, and few lengths come out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -10,13 +10,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
 from whisfusion_jax.audio.windows import WINDOW_SECONDS
-from whisfusion_jax.config import FRAMES_PER_SECOND, ROWS
+from whisfusion_jax.config import ROWS, ModelConfig
 from whisfusion_jax.models.ctc import BLANK, CtcHead
 from whisfusion_jax.models.decoder import CrossCache, Decoder
 from whisfusion_jax.models.denoiser import Denoiser
-from whisfusion_jax.models.encoder import Encoder
+from whisfusion_jax.models.encoder import AudioEncoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
 
 LENGTHS = (10, 20, WINDOW_SECONDS)
@@ -40,34 +39,33 @@ class Heard:
 class Listener:
     """The models that hear."""
 
-    encoder: Encoder
+    encoder: AudioEncoder
     reader: Decoder | Denoiser
     """Whose cross-attention will read what is heard."""
     memory: PaddingMemory | None
     """None for windows of 30 s."""
     head: CtcHead | None
+    model: ModelConfig = field(metadata={"static": True})
+    """Sizes of encoder and reader."""
 
-    def __call__(self, samples: jax.Array, mel_bins: int, length: int) -> Heard:
+    def __call__(self, samples: jax.Array, lengths: jax.Array, length: int) -> Heard:
         """Log-mel, encoder, cross-attention's keys and values, a head's pieces.
 
         Args:
             samples: [batch, n] float32, zero-padded to a bucket.
+            lengths: [batch] int32: the samples that are no padding.
             length: seconds that the result is padded to, with what no decoder looks at.
         """
-        memory = self.memory
-        loudness = None if memory is None else memory.config.loudness
-        audio = self.encoder(log_mel(samples, mel_bins, loudness), memory)
-        frames = samples.shape[1] // SAMPLE_RATE * FRAMES_PER_SECOND
-        pieces = None
+        audio = self.encoder.hear(samples, lengths, self.memory)
+        longest, pieces = self.model.frames(length), None
         if self.head is not None:
-            heard, sure = self.head.hear(audio.states[:, :frames])
-            moments = -(-length * FRAMES_PER_SECOND // self.head.stride)
+            heard, sure = self.head.hear(audio.without_memory())
+            moments = -(-longest // self.head.stride)
             pieces = _longer(heard, 1, moments, BLANK), _longer(sure, 1, moments, 0)
         cross = self.reader.cross_cache(audio)
-        if memory is not None:
-            positions = memory.positions(length * FRAMES_PER_SECOND)
+        if cross.bias is not None:  # or the window is of 30 s, and as long as any
+            positions = longest if self.memory is None else self.memory.positions(longest)
             layers = jax.tree.map(lambda each: _longer(each, 2, positions, 0), cross.layers)
-            assert cross.bias is not None
             cross = CrossCache(layers, _longer(cross.bias, 3, positions, -jnp.inf))
         return Heard(cross, pieces)
 
@@ -78,16 +76,16 @@ def _longer(each: jax.Array, axis: int, size: int, fill: float) -> jax.Array:
     return jnp.pad(each, behind, constant_values=fill)
 
 
-@partial(jax.jit, static_argnames=("mel_bins", "length", "mesh"))
+@partial(jax.jit, static_argnames=("length", "mesh"))
 def hear_spread(
-    listener: Listener, samples: jax.Array, mel_bins: int, length: int, mesh: Mesh
+    listener: Listener, samples: jax.Array, lengths: jax.Array, length: int, mesh: Mesh
 ) -> Heard:
     """What a listener hears, rows spread over a mesh."""
 
-    def alone(listener: Listener, samples: jax.Array) -> Heard:
-        return listener(samples, mel_bins, length)
+    def alone(listener: Listener, samples: jax.Array, lengths: jax.Array) -> Heard:
+        return listener(samples, lengths, length)
 
-    heard = _by_rows(alone, mesh, (P(), P(ROWS)))(listener, samples)
+    heard = _by_rows(alone, mesh, (P(), P(ROWS), P(ROWS)))(listener, samples, lengths)
     return _laid_out(heard, mesh)
 
 

@@ -49,7 +49,6 @@ from whisfusion_jax.transcription.hearing import (
 class RecogniserSettings:
     """What a compiled program depends on beside shapes."""
 
-    mel_bins: int
     decode: Decode
     heads: Heads = ()
     """That say when each token was spoken; without them none is said."""
@@ -178,10 +177,10 @@ class Recogniser:
             bucket: seconds.
         """
         parts = self._parts(len(windows))
-        padded = [each for window in windows for each in [pad_to(window, bucket)] * parts]
-        rows = self._rows(len(padded))
-        samples = padded + [padded[-1]] * (rows - len(padded))
-        listen = self._listening(samples, len(padded), bucket)
+        live = [each for window in windows for each in [window] * parts]
+        rows = self._rows(len(live))
+        filled = live + [live[-1]] * (rows - len(live))
+        listen = self._listening(filled, len(live), bucket)
         hearing = Hearing(parts, rows, [frames_of(window) for window in windows])
         hearing.future = self._thread.submit(listen, hearing.left)
         return hearing
@@ -235,7 +234,7 @@ class Recogniser:
     def prepare(self, bucket: int, windows: int, prompt: Sequence[int]) -> None:
         """Compile what so many windows of a bucket need, if it isn't there."""
         rows = self._rows(windows)
-        silence = [np.zeros(bucket * SAMPLE_RATE, np.float32)] * rows
+        silence = [np.zeros(SAMPLE_RATE, np.float32)] * rows
         heard = self._listening(silence, 1, bucket)(threading.Event())
         arrays = (
             np.zeros(rows, bool),
@@ -259,43 +258,46 @@ class Recogniser:
         return max(part for part in range(1, spare + 1) if candidates % part == 0)
 
     def _listening(
-        self, samples: Sequence[np.ndarray], live: int, bucket: int
+        self, windows: Sequence[np.ndarray], live: int, bucket: int
     ) -> Callable[[threading.Event], Heard]:
-        """What hears a batch's rows, of which so many are live; it is compiled already.
+        """What hears a batch's windows, of which so many are live; it is compiled already.
 
         On a CPU one row after the other, so that the caches keep what a layer writes
         (docs/long_recordings.md).
         """
         decode, by_row = self._settings.decode, by_rows(self._mesh)
         shards = row_shards(self._mesh)
-        each = len(samples) // shards
+        each = len(windows) // shards
         length, listener = length_for(decode, bucket), self._listener
         if bucket == WINDOW_SECONDS:
             listener = replace(listener, memory=None)
         if not has_use_for_head(decode, each):
             listener = replace(listener, head=None)
         at_once = each if jax.default_backend() != "cpu" else 1
-        shape = jax.ShapeDtypeStruct(
-            (at_once * shards, bucket * SAMPLE_RATE), np.float32, sharding=by_row
-        )
-        key = "hear", bucket, shape.shape, listener.head is None
+        rows = at_once * shards
+        shape = partial(jax.ShapeDtypeStruct, sharding=by_row)
+        samples = shape((rows, bucket * SAMPLE_RATE), np.float32)
+        lengths = shape((rows,), np.int32)
+        key = "hear", bucket, rows, listener.head is None
         what = f"the encoder, windows of {bucket} s"
-        args = listener, shape, self._settings.mel_bins, length, self._mesh
+        args = listener, samples, lengths, length, self._mesh
         program = self._compiled(key, what, hear_spread, *args)
 
-        def hear(rows: Sequence[np.ndarray]) -> Heard:
-            return program(listener, jax.device_put(np.stack(rows), by_row))
+        def hear(windows: Sequence[np.ndarray]) -> Heard:
+            samples = np.stack([pad_to(window, bucket) for window in windows])
+            lengths = np.array([len(window) for window in windows], np.int32)
+            return program(listener, *jax.device_put((samples, lengths), by_row))
 
         def hear_all(left: threading.Event) -> Heard:
             if each == at_once:
-                return hear(samples)
+                return hear(windows)
             batch: Heard | None = None
             for own in range(min(each, live)):
                 if left.is_set():
                     raise CancelledError
-                heard = jax.block_until_ready(hear(samples[own::each]))
+                heard = jax.block_until_ready(hear(windows[own::each]))
                 if batch is None:
-                    batch = self._empty(heard, len(samples))
+                    batch = self._empty(heard, len(windows))
                 batch = put_rows(batch, heard, np.int32(own), self._mesh)
             assert batch is not None
             return batch

@@ -22,7 +22,7 @@ from whisfusion_jax.audio.windows import (
     bucket_for,
 )
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import FRAMES_PER_SECOND
+from whisfusion_jax.config import WhisperConfig
 from whisfusion_jax.decoding.unmasking import UnmaskingRule
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
@@ -153,11 +153,13 @@ class Transcriber:
         self._language = self._checked(language)
         self._task = task
         memory = bundle.load_memory(mesh)
-        self._buckets: tuple[int, ...] = (WINDOW_SECONDS,)
-        if memory is not None:
-            fits = memory.config.fits
+        self._buckets = tuple(sorted(buckets))
+        if model.hears_padding:
             self._buckets = tuple(
-                b for b in buckets if b == WINDOW_SECONDS or fits(b * FRAMES_PER_SECOND)
+                bucket
+                for bucket in self._buckets
+                if bucket == WINDOW_SECONDS
+                or (memory is not None and memory.config.fits(model.frames(bucket)))
             )
         on_cpu = jax.default_backend() == "cpu"
         if dtype is None:
@@ -185,9 +187,9 @@ class Transcriber:
         self._speller = Speller(tokenizer, chosen.shortlist, winner)
         heads = _alignment_heads(bundle) if word_times else ()
         self.recogniser = Recogniser(
-            Listener(bundle.load_encoder(dtype, mesh), chosen.reader, memory, chosen.head),
+            Listener(bundle.load_encoder(dtype, mesh), chosen.reader, memory, chosen.head, model),
             chosen.models,
-            RecogniserSettings(model.mel_bins, chosen.decode, heads),
+            RecogniserSettings(chosen.decode, heads),
             batch_size,
             mesh,
             on_compile,
@@ -390,8 +392,9 @@ class Transcriber:
             prompt = self._tokenizer.prompt(None)
         elif language:
             prompt = self._tokenizer.prompt(language, self._task)
-        elif self._shortlist:
-            raise WhisfusionError("diffusion hears no language: name it")
+        elif self._shortlist or not self.bundle.config.model.hears_language:
+            who = "diffusion" if self._shortlist else "this model"
+            raise WhisfusionError(f"{who} hears no language: name it")
         else:
             prompt = self._tokenizer.prompt(next(iter(self._codes.values())), self._task)
             prompt[1] = -1
@@ -424,6 +427,8 @@ def _alignment_heads(bundle: Bundle) -> Heads:
     model, denoiser = bundle.config.model, bundle.config.denoiser
     if denoiser and not denoiser.warm:
         raise WhisfusionError("word times are read off Whisper's decoder, which this bundle hasn't")
+    if not isinstance(model, WhisperConfig):
+        raise WhisfusionError("word times: no head of this model is known to follow the audio")
     layers = range(model.decoder_layers // 2, model.decoder_layers)
     every = tuple((layer, head) for layer in layers for head in range(model.heads))
     return bundle.config.alignment_heads or every

@@ -1,0 +1,125 @@
+"""Run the study, as far as it hasn't been run, and show what it found.
+
+python -m benchmarks.study run OUT --sets real_dev=SET/manifest.jsonl --recipes isct=RUN/bundle
+python -m benchmarks.study show OUT --picture docs/study.png
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.study.contenders import SHIPPED, Contender, contenders
+from benchmarks.study.pictures import draw_pareto
+from benchmarks.study.tables import by_length, error_kinds, rates
+from whisfusion_jax.audio.read import read_audio
+from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.cli import keep_compiled_programs, run
+from whisfusion_jax.data.augment import mixed
+from whisfusion_jax.data.manifest import Utterance, read_manifest
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.evaluation.report import make_report
+from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.transcription.transcriber import Transcriber
+
+NOISES = (10.0, 0.0)
+"""Decibels of speech over white noise."""
+
+
+def study(
+    out: tyro.conf.Positional[Path],
+    sets: dict[str, Path],
+    recipes: dict[str, str] | None = None,
+    only: tuple[str, ...] = (),
+) -> None:
+    """Transcribe every set by every contender; what is in OUT is kept.
+
+    Args:
+        out: A directory, for a report of each.
+        sets: Names and manifests.
+        recipes: Names and bundles of what was trained beside the shipped one.
+        only: Contenders whose names begin so; all without it.
+    """
+    keep_compiled_programs()
+    bundles = {SHIPPED: "tiny.en", **(recipes or {})}
+    chosen = [c for c in contenders(list(recipes or {})) if c.name.startswith(only or ("",))]
+    out.mkdir(parents=True, exist_ok=True)
+    for name, manifest in sets.items():
+        utterances = read_manifest(manifest)
+        for contender in chosen:
+            for noise in (None, *NOISES) if contender.noisy else (None,):
+                title = name if noise is None else f"{name}, noise at {noise:g} dB"
+                path = out / f"{contender.name} -- {title}.json"
+                if not path.exists():
+                    _write(path, _report(contender, bundles, utterances, noise, title))
+
+
+def show(out: tyro.conf.Positional[Path], against: str = "ar", picture: Path | None = None) -> None:
+    """Tables of what was found, and a picture of errors against passes.
+
+    Args:
+        against: The contender that ratios are to.
+        picture: Draw here (.png, .svg).
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(out.glob("*.json")):
+        contender, _, title = path.stem.partition(" -- ")
+        found.setdefault(title, {})[contender] = json.loads(path.read_text())
+    if not found:
+        raise WhisfusionError(f"{out}: holds no report")
+    console = Console(width=140)
+    for title, reports in found.items():
+        for make in (rates, error_kinds, by_length):
+            console.print(make(title, reports, against))
+    if picture is not None:
+        draw_pareto(found, against, picture)
+
+
+def _report(
+    contender: Contender,
+    bundles: dict[str, str],
+    utterances: Sequence[Utterance],
+    noise: float | None,
+    title: str,
+) -> dict[str, Any]:
+    transcriber = Transcriber(
+        Bundle.open(find_bundle(bundles[contender.recipe], whole=contender.decoder != "diffusion")),
+        decoder=contender.decoder,
+        language="en",
+        rule=contender.rule,
+        candidates=contender.candidates,
+        temperature=contender.temperature,
+        winner=contender.winner,
+        stretch=contender.stretch,
+    )
+    heard = track(
+        transcriber.transcribe_many([_heard(each, n, noise) for n, each in enumerate(utterances)]),
+        total=len(utterances),
+        description=f"{contender.name}: {title}",
+        transient=True,
+    )
+    return make_report(utterances, heard, lambda: transcriber.recogniser.compile_seconds).to_dict()
+
+
+def _heard(utterance: Utterance, number: int, noise: float | None) -> str | np.ndarray:
+    """A recording, or its samples with noise, the same for every contender."""
+    if noise is None:
+        return utterance.audio
+    samples = read_audio(utterance.audio)
+    white = np.random.default_rng(number).normal(size=len(samples))
+    return mixed(samples, white, noise)
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(json.dumps(report, ensure_ascii=False))
+    aside.rename(path)
+
+
+if __name__ == "__main__":
+    run(lambda: tyro.extras.subcommand_cli_from_dict({"run": study, "show": show}))

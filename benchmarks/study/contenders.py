@@ -1,0 +1,78 @@
+"""What takes part: a recipe's bundle, and a way to decode."""
+
+from dataclasses import dataclass
+
+from whisfusion_jax.decoding.unmasking import (
+    Mend,
+    PositionBiased,
+    RandomRemask,
+    Threshold,
+    TopN,
+    UnmaskingRule,
+)
+from whisfusion_jax.transcription.decoders import DecoderName
+from whisfusion_jax.transcription.winner import Winner
+
+SHIPPED = "shipped"
+"""The recipe of the bundle that the package brings."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to decode with what a recipe trained."""
+
+    name: str
+    recipe: str = SHIPPED
+    decoder: DecoderName = "diffusion"
+    rule: UnmaskingRule | None = None
+    candidates: int = 1
+    temperature: float = 0.0
+    winner: Winner = "mbr"
+    stretch: int | None = None
+    noisy: bool = False
+    """Whether it also hears each set with noise."""
+
+
+def _by_mending(recipe: str) -> list[Contender]:
+    """A recipe that sees all: steps from a draft, and from an empty canvas."""
+    return [
+        *(
+            Contender(f"{recipe}, mend {steps}", recipe, rule=Mend(steps), noisy=steps == 4)
+            for steps in (1, 2, 4, 8)
+        ),
+        *(
+            Contender(f"{recipe}, top_n {steps}", recipe, rule=TopN(steps, rewrites=True))
+            for steps in (1, 2, 4, 8)
+        ),
+    ]
+
+
+def contenders(recipes: list[str]) -> list[Contender]:
+    """All of the study's.
+
+    Args:
+        recipes: trained beside the shipped one, all of the kind that sees all.
+    """
+    return [
+        Contender("ar", decoder="ar", noisy=True),
+        Contender("exact", decoder="exact", stretch=24),
+        Contender("shipped, pbeb", noisy=True),
+        *(
+            Contender(f"shipped, pbeb, at most {steps} steps", rule=PositionBiased(steps=steps))
+            for steps in (4, 8)
+        ),
+        *(Contender(f"shipped, threshold {t}", rule=Threshold(t)) for t in (0.5, 0.9)),
+        *(Contender(f"shipped, top_n {steps}", rule=TopN(steps)) for steps in (4, 8)),
+        Contender("shipped, random_remask", rule=RandomRemask()),
+        *(
+            Contender(
+                f"shipped, {count} candidates, {winner}",
+                candidates=count,
+                temperature=0.7,
+                winner=winner,
+            )
+            for count in (4, 16)
+            for winner in ("mbr", "confidence")
+        ),
+        *(each for recipe in recipes for each in _by_mending(recipe)),
+    ]
