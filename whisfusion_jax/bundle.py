@@ -246,7 +246,7 @@ def named_variables(state: nnx.State) -> dict[str, nnx.Variable]:
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Every weight of both halves with its shape; names begin with `encoder.` or `decoder.`."""
-    parts = {"encoder": abstract_encoder(config), "decoder": abstract_decoder(config)}
+    parts = {"decoder": abstract_decoder(config), "encoder": abstract_encoder(config)}
     return {
         f"{part}.{name}": tuple(variable.shape)
         for part, module in parts.items()

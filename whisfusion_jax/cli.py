@@ -20,7 +20,7 @@ from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import MemoryConfig, MeshConfig
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.data.manifest import read_manifest
-from whisfusion_jax.decoding.unmasking import RuleName, UnmaskingRule, rule_of
+from whisfusion_jax.decoding.unmasking import Rule, RuleName, rule_of
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import make_mesh
 from whisfusion_jax.progress import audio_bar, info, progress_bar
@@ -54,7 +54,8 @@ class DecodingOptions:
     task: Task = "transcribe"
     """translate writes English, whatever is spoken: multilingual models, by ar or exact."""
     rule: RuleName | None = None
-    """Which tokens diffusion keeps at each step; without it pbeb."""
+    """Which tokens diffusion keeps at each step; without it pbeb. repair masks none: it mends what
+    a CTC head hears, in at most 4 passes or --steps."""
     steps: int | None = None
     """The most steps that diffusion takes."""
     revise: float | None = None
@@ -92,9 +93,7 @@ class DecodingOptions:
     strict: bool = False
     """Refuse damaged recordings, rather than warn and transcribe what is in them."""
 
-    def transcriber(
-        self, rule: UnmaskingRule | None = None, word_times: bool = False
-    ) -> Transcriber:
+    def transcriber(self, rule: Rule | None = None, word_times: bool = False) -> Transcriber:
         """Bring the bundle, and load it.
 
         Args:
@@ -125,7 +124,7 @@ class DecodingOptions:
             on_compile=_say,
         )
 
-    def _rule(self) -> UnmaskingRule | None:
+    def _rule(self) -> Rule | None:
         if self.rule is None and self.steps is None and self.revise is None:
             return None
         return rule_of(self.rule or "pbeb", self.steps, self.revise)

@@ -6,9 +6,10 @@ from whisfusion_jax.decoding.unmasking import (
     Mend,
     PositionBiased,
     RandomRemask,
+    Repair,
+    Rule,
     Threshold,
     TopN,
-    UnmaskingRule,
 )
 from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.winner import Winner
@@ -24,7 +25,7 @@ class Contender:
     name: str
     recipe: str = SHIPPED
     decoder: DecoderName = "diffusion"
-    rule: UnmaskingRule | None = None
+    rule: Rule | None = None
     candidates: int = 1
     temperature: float = 0.0
     winner: Winner = "mbr"
@@ -63,6 +64,10 @@ def contenders(recipes: list[str]) -> list[Contender]:
         ),
         *(Contender(f"shipped, threshold {t}", rule=Threshold(t)) for t in (0.5, 0.9)),
         *(Contender(f"shipped, top_n {steps}", rule=TopN(steps)) for steps in (4, 8)),
+        *(
+            Contender(f"repair {steps}", rule=Repair(steps), noisy=steps == 4)
+            for steps in (1, 2, 4, 8)
+        ),
         Contender("shipped, random_remask", rule=RandomRemask()),
         *(
             Contender(

@@ -21,6 +21,7 @@ from whisfusion_jax.config import (
     TrainConfig,
 )
 from whisfusion_jax.data.encoded import encode
+from whisfusion_jax.decoding.unmasking import Repair
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.text.merging import Merges
 from whisfusion_jax.training.loop import Trained, export_run, train
@@ -70,6 +71,16 @@ def test_eight_utterances_are_drafted_by_heart(trained: Trained, config: TrainCo
     for clip in clips[:3]:
         ours, theirs = exact.transcribe(clip), greedy.transcribe(clip)
         assert ours.segments[0].tokens == theirs.segments[0].tokens
+    # Or be repaired in a few passes.
+    repaired = Transcriber(whisper, decoder="diffusion", drafts=drafts, rule=Repair(3))
+    assert 1 <= repaired.transcribe(clips[0]).segments[0].steps <= 3
+    for setting, message in (
+        ({"decoder": "exact"}, "is of diffusion"),
+        ({"decoder": "diffusion", "candidates": 4}, "with one candidate"),
+        ({"decoder": "diffusion", "fix": ["red"]}, "writes around nothing"),
+    ):
+        with pytest.raises(WhisfusionError, match=message):
+            Transcriber(whisper, drafts=drafts, rule=Repair(3), **setting)
 
 
 def test_a_head_of_another_width_is_refused(config: TrainConfig, tmp_path: Path) -> None:

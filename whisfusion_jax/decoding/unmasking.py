@@ -213,13 +213,28 @@ class Mend:
         return written.free & written.live & (written.confidence < self.confidence)
 
 
-RuleName = Literal["threshold", "pbeb", "top_n", "random_remask"]
+@dataclass(frozen=True)
+class Repair:
+    """No unmasking: a draft is repaired in at most so many passes (decoding/repairing.py)."""
+
+    steps: int = 4
+    stops_early: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_steps(self.steps)
+
+
+Rule = UnmaskingRule | Repair
+"""How diffusion writes."""
+
+RuleName = Literal["threshold", "pbeb", "top_n", "random_remask", "repair"]
 _RULES: dict[RuleName, Any] = {
-    "threshold": Threshold, "pbeb": PositionBiased, "top_n": TopN, "random_remask": RandomRemask
+    "threshold": Threshold, "pbeb": PositionBiased, "top_n": TopN, "random_remask": RandomRemask,
+    "repair": Repair,
 }  # fmt: skip
 
 
-def rule_of(name: RuleName, steps: int | None = None, revise: float | None = None) -> UnmaskingRule:
+def rule_of(name: RuleName, steps: int | None = None, revise: float | None = None) -> Rule:
     """A rule by its name.
 
     Args:
@@ -236,7 +251,7 @@ def rule_of(name: RuleName, steps: int | None = None, revise: float | None = Non
         rule = dataclasses.replace(rule, **(rates if name == "random_remask" else {"steps": steps}))
     if revise is None:
         return rule
-    if not rule.stops_early:
+    if not hasattr(rule, "revise") or not rule.stops_early:
         raise WhisfusionError(f"{name} has nothing to revise: it asks again for what it is told to")
     return dataclasses.replace(rule, revise=revise)
 

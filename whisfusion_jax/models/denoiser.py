@@ -38,8 +38,8 @@ LEARNED_BOTH_WAYS = (r"mask", r"positions", r"blocks\..*", r"(embedding_)?norm\.
 
 AHEAD, AHEAD_BOTH_WAYS = -4.0, -8.0
 """Added at first to a warm denoiser's attention scores for tokens ahead, by kind. Whisper's decoder
-never saw these; each head learns how much they are worth. Where all positions see all, even -4
-lets so much in that a draft that it mends is worse than before (docs/training.md)."""
+never saw these; each head learns how much they are worth. Where all positions see all, masks among
+them, -4 lets in so much that Whisper's own reading is lost at the start."""
 
 
 @jax.tree_util.register_dataclass

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import DenoiserConfig, TokenRules
 from whisfusion_jax.decoding.denoising import DenoisingSettings
-from whisfusion_jax.decoding.unmasking import PositionBiased, TopN, UnmaskingRule
+from whisfusion_jax.decoding.unmasking import PositionBiased, Repair, Rule, TopN, UnmaskingRule
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import BundleError, WhisfusionError
 from whisfusion_jax.models.ctc import CtcHead
@@ -62,7 +62,7 @@ class Wishes:
 
     decoder: DecoderName | None = None
     beams: int = 1
-    rule: UnmaskingRule | None = None
+    rule: Rule | None = None
     candidates: int = 1
     temperature: float = 0.0
     stretch: int | None = None
@@ -71,10 +71,24 @@ class Wishes:
     """Tokens of an earlier text in front of the prompt."""
 
 
-def _rule_for(trained: DenoiserConfig | None) -> UnmaskingRule:
-    if trained is not None and trained.both_ways:
-        return TopN(FEW, rewrites=True)
-    return PositionBiased(entropy=1.0 if trained else 0.0)
+def _rule_for(trained: DenoiserConfig | None, wished: Rule | None) -> UnmaskingRule:
+    """Of masks; one that is to see all writes all anew."""
+    both_ways = trained is not None and trained.both_ways
+    if wished is None or isinstance(wished, Repair):
+        return TopN(FEW, rewrites=True) if both_ways else PositionBiased(1.0 if trained else 0.0)
+    if both_ways and isinstance(wished, TopN):
+        return replace(wished, rewrites=True)
+    return wished
+
+
+def _check_repair(wishes: Wishes, trained: DenoiserConfig | None, head: CtcHead | None) -> None:
+    """Refuse to repair what isn't there, or by what reads otherwise than Whisper."""
+    if wishes.decoder != "diffusion" or wishes.candidates > 1:
+        raise WhisfusionError("repair: is of diffusion with one candidate")
+    if head is None:
+        raise WhisfusionError("repair: this bundle has no CTC head, whose draft it would mend")
+    if trained is not None and trained.sees_all:
+        raise WhisfusionError("repair: this denoiser no longer reads as Whisper does")
 
 
 def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mesh: Mesh) -> Choice:
@@ -111,7 +125,10 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     stretch = wishes.stretch or (_STRETCH_ON_CPU if on_cpu and head else STRETCH)
     # Masks that were never trained know less than any draft.
     sure = (wishes.sure if wishes.sure is not None else SURE) if trained else 0.0
-    rule = wishes.rule or _rule_for(trained)
+    rule, repair = _rule_for(trained, wishes.rule), None
+    if isinstance(wishes.rule, Repair):
+        _check_repair(wishes, trained, head)
+        repair = wishes.rule
     if wishes.decoder == "diffusion" and trained:
         denoiser, shortlist = drafts.load_denoiser(dtype, mesh)
         if on_cpu:
@@ -119,7 +136,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         never = (*shortlist.those_of(config.rules.suppress), *shortlist.special)
         own = Vocabulary(TokenRules(never), shortlist.end, before=before)
         settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
-        writes = Diffusion(settings, stretch, own_lengths=denoiser.both_ways)
+        writes = Diffusion(settings, stretch, repair, denoiser.both_ways)
         return Choice(Denoisers(denoiser, merges, sure), writes, denoiser, head, shortlist)
     if not trained and head is None:
         raise BundleError(f"{drafts.path}: has no denoiser, and no head that drafts")
@@ -134,7 +151,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         denoisers.denoiser.read_in_tiles()
     if wishes.decoder == "diffusion":
         settings = DenoisingSettings(vocabulary, rule, wishes.candidates, wishes.temperature)
-        return Choice(denoisers, Diffusion(settings, stretch), decoder, head, None)
+        return Choice(denoisers, Diffusion(settings, stretch, repair), decoder, head, None)
     if not rule.stops_early:
         raise WhisfusionError("exact: a rule that asks again for what was written can't be held to")
     exactly = DenoisingSettings(vocabulary, replace(rule, revise=1.0))  # type: ignore[type-var]

@@ -8,13 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whisfusion_jax.decoding.autoregressive import Start
+from whisfusion_jax.decoding.autoregressive import Start, read_start
 from whisfusion_jax.decoding.beam import decode_by_beam
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings, Draws, denoise
 from whisfusion_jax.decoding.drafts import draft_of
 from whisfusion_jax.decoding.greedy import decode_greedily
+from whisfusion_jax.decoding.repairing import Draft, repair
 from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
+from whisfusion_jax.decoding.unmasking import Repair
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.models.decoder import CrossCache, Decoder
 from whisfusion_jax.models.denoiser import Denoiser
@@ -164,6 +166,8 @@ class Diffusion:
     settings: DenoisingSettings
     stretch: int
     """Positions that are read at once by rules that write nearly from left to right."""
+    repair: Repair | None = None
+    """How the head's draft is repaired, instead of anything being unmasked."""
     own_lengths: bool = False
     """A canvas of each bucket's own length: to a denoiser that sees its masks it is a hint."""
 
@@ -183,6 +187,8 @@ class Diffusion:
             seconds: of audio, at most.
         """
         length, batch = canvas_for(seconds), len(asked.wanted)
+        if self.repair is not None:
+            return self._repaired(self.repair, model, heard, asked, length)
         rule, given = self.settings.rule, asked.given
         # Stretches end when the text does, whatever number of steps a rule has.
         by_stretches = not model.denoiser.both_ways and rule.stops_early and rule.steps >= length
@@ -201,6 +207,20 @@ class Diffusion:
         )
         language = self.vocabulary.language_of(asked.prompt)
         return _texts(found, Start((), asked.prompt, language, jnp.full(batch, jnp.nan)))
+
+    def _repaired(
+        self, rule: Repair, model: Denoisers, heard: Heard, asked: Asked, length: int
+    ) -> Texts:
+        assert model.merges is not None  # or the rule was refused
+        assert heard.pieces is not None
+        denoiser, vocabulary = model.denoiser, self.vocabulary
+        empty = denoiser.empty_cache(*asked.prompt.shape)
+        said = read_start(
+            denoiser.read, denoiser.logits, empty, heard.cross, asked.prompt, vocabulary
+        )
+        draft = Draft.of(*model.merges(*heard.pieces), length, vocabulary.end)
+        found = repair(denoiser, heard.cross, said.prompt, draft, vocabulary, rule, asked.wanted)
+        return _texts(found, said)
 
 
 def _by_stretches(

@@ -23,7 +23,7 @@ from whisfusion_jax.audio.windows import (
 )
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import WhisperConfig
-from whisfusion_jax.decoding.unmasking import UnmaskingRule
+from whisfusion_jax.decoding.unmasking import Repair, Rule
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.parallel.mesh import one_device, row_shards
@@ -78,7 +78,7 @@ class Transcriber:
         language: str | None = None,
         task: Task = "transcribe",
         beams: int = 1,
-        rule: UnmaskingRule | None = None,
+        rule: Rule | None = None,
         candidates: int = 1,
         temperature: float = 0.0,
         winner: Winner = "mbr",
@@ -106,7 +106,8 @@ class Transcriber:
             task: "translate" writes English, whatever is spoken; of multilingual models alone, and
                 not by diffusion.
             beams: of Whisper's decoder; 1 is greedy.
-            rule: which tokens diffusion keeps at each step; None for the default.
+            rule: which tokens diffusion keeps at each step, or `Repair`: how often it mends a CTC
+                head's draft; None for the default.
             candidates: texts that diffusion writes for each window, one of which wins.
             temperature: by which the candidates but the first are sampled.
             winner: how it is chosen (`transcription/winner.py`).
@@ -179,6 +180,8 @@ class Transcriber:
         self._known = [Known.parse(text) for text in fix]
         if fix and name != "diffusion":
             raise WhisfusionError("fix: only diffusion writes around words that are known")
+        if fix and isinstance(rule, Repair):
+            raise WhisfusionError("fix: repair writes around nothing")
         wishes = Wishes(
             name, beams, rule, candidates, temperature, stretch, before=len(self._earlier)
         )
