@@ -1,6 +1,6 @@
 """Run the study, as far as it hasn't been run, and show what it found.
 
-python -m benchmarks.study run OUT --sets real_dev=SET/manifest.jsonl --recipes isct=RUN/bundle
+python -m benchmarks.study run OUT --sets dev SET/manifest.jsonl --recipes isct RUN/bundle
 python -m benchmarks.study show OUT --picture docs/study.png
 """
 

@@ -85,7 +85,9 @@ def _ratio(own: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, tup
     drawn = np.random.default_rng(0).integers(pair.shape[1], size=(1000, pair.shape[1]))
     edits, words = np.moveaxis(pair[:, drawn].sum(2), -1, 0)
     rate = edits / words
-    least, most = np.quantile(rate[0] / rate[1], [0.025, 0.975])
+    # Draws in which the other has no errors say nothing.
+    some = rate[1] > 0
+    least, most = np.quantile(rate[0][some] / rate[1][some], [0.025, 0.975])
     total = pair.sum(1)
     whole = total[:, 0] / total[:, 1]
     return float(whole[0] / whole[1]), (float(least), float(most))
