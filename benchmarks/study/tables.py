@@ -1,5 +1,6 @@
 """Tables of the study, out of reports by contender."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ def rates(title: str, reports: Reports, against: str) -> Table:
         table.add_row(
             name, f"{100 * summary['wer']:.2f}", f"{100 * low:.2f} to {100 * high:.2f}",
             f"{ratio:.2f}", f"{least:.2f} to {most:.2f}", f"{summary['steps']:.2f}",
-            f"{100 * summary['calibration_error']:.1f}", f"{summary['auroc']:.3f}",
+            f"{100 * summary['calibration_error']:.1f}", _auroc(summary),
             f"{summary['rtfx']:.1f}",
         )  # fmt: skip
     return table
@@ -61,6 +62,11 @@ def by_length(title: str, reports: Reports, against: str) -> Table:
     return table
 
 
+def _auroc(summary: Mapping[str, Any]) -> str:
+    """Empty where all words are right, or all wrong."""
+    return "" if summary["auroc"] is None else f"{summary['auroc']:.3f}"
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title)
     for number, column in enumerate(columns):
@@ -87,9 +93,11 @@ def _ratio(own: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, tup
     rate = edits / words
     # Draws in which the other has no errors say nothing.
     some = rate[1] > 0
-    least, most = np.quantile(rate[0][some] / rate[1][some], [0.025, 0.975])
     total = pair.sum(1)
     whole = total[:, 0] / total[:, 1]
+    if not some.any() or not whole[1]:
+        return math.nan, (math.nan, math.nan)
+    least, most = np.quantile(rate[0][some] / rate[1][some], [0.025, 0.975])
     return float(whole[0] / whole[1]), (float(least), float(most))
 
 

@@ -10,6 +10,8 @@ from tests.canary import SMALL, tensors, write_nemo, write_transformers
 from whisfusion_jax.bundle import Bundle, named_variables
 from whisfusion_jax.conversion.convert import convert
 
+pytestmark = pytest.mark.parity
+
 
 def _stored(bundle: Bundle) -> dict[str, np.ndarray]:
     parts = {"encoder": bundle.load_encoder(), "decoder": bundle.load_decoder()}
