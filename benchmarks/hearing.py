@@ -1,6 +1,7 @@
 """What a CPU's time for a batch goes into, and what hearing one beside writing another is worth.
 
 python -m benchmarks.hearing parts
+python -m benchmarks.hearing rows
 python -m benchmarks.hearing ahead
 """
 
@@ -17,10 +18,11 @@ from rich.table import Table
 
 from benchmarks.common import SAMPLES, alternate, load_clips, open_bundle, timing_table
 from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
-from whisfusion_jax.audio.windows import SPARE_SECONDS
+from whisfusion_jax.audio.windows import BUCKETS, SPARE_SECONDS, WINDOW_SECONDS
 from whisfusion_jax.cli import keep_compiled_programs
 from whisfusion_jax.config import FRAMES_PER_SECOND
 from whisfusion_jax.models.decoder import Decoder
+from whisfusion_jax.models.encoder import Encoder
 from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.transcriber import Transcriber
 
@@ -69,6 +71,26 @@ def parts(bundle: str = "tiny.en", seconds: int = 20) -> None:
         each = [1e3 * second for second in took]
         table.add_row(name, f"{np.median(each):.1f}", f"{min(each):.1f} to {max(each):.1f}")
     Console().print(table)
+
+
+def rows(bundle: str = "tiny.en", batch: int = 8) -> None:
+    """The encoder on a batch of each bucket: as one batch, and row by row, as a CPU hears it."""
+    opened = open_bundle(bundle)
+    encoder, memory = opened.load_encoder(), opened.load_memory()
+    assert isinstance(encoder, Encoder)
+    for seconds in BUCKETS:
+        shape = batch, 100 * seconds, opened.whisper.mel_bins
+        mel = jax.random.normal(jax.random.key(0), shape)
+        used = memory if seconds < WINDOW_SECONDS else None
+        times = alternate(
+            {
+                "a batch": _compiled(lambda e, m, k: e(m, k).states, encoder, mel, used),
+                "row by row": _compiled(
+                    lambda e, m, k: e.row_by_row(m, k).states, encoder, mel, used
+                ),
+            }
+        )
+        Console().print(timing_table(f"{batch} windows of {seconds} s", times, "a batch"))
 
 
 def ahead(
@@ -125,4 +147,4 @@ def _compiled(run: Callable[..., Any], *args: Any) -> Callable[[], Any]:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"parts": parts, "ahead": ahead})
+    tyro.extras.subcommand_cli_from_dict({"parts": parts, "rows": rows, "ahead": ahead})

@@ -1,9 +1,12 @@
 """Cues that can be read, in files that players take."""
 
+from datetime import timedelta
 from io import StringIO
 
 import pysubs2
 import pytest
+import srt
+import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +75,30 @@ def test_any_words_make_a_file_in_order_without_overlaps(
         assert " ".join(event.plaintext.replace("\n", " ") for event in read).split() == [
             word.text for word in words
         ]
+
+
+@given(
+    drawn=st.lists(
+        st.tuples(st.text("abcE.?", min_size=1, max_size=60), st.floats(0, 3), st.floats(0.01, 2)),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_a_second_parser_of_each_format_reads_the_same(
+    drawn: list[tuple[str, float, float]],
+) -> None:
+    words, now = [], 0.0
+    for text, pause, length in drawn:
+        begin, now = now + pause, now + pause + length
+        words.append(Word(text, 1.0, 1, begin, now))
+    ours = pysubs2.SSAFile.from_string(subtitles(words, "srt"), format_="srt")
+    parsed = list(srt.parse(subtitles(words, "srt")))
+    millisecond = timedelta(milliseconds=1)
+    spans = [(cue.start // millisecond, cue.end // millisecond) for cue in parsed]
+    assert spans == [(event.start, event.end) for event in ours]
+    captions = list(webvtt.from_string(subtitles(words, "vtt")))
+    said = [" ".join(caption.text.split()) for caption in captions]
+    assert said == [" ".join(cue.content.split()) for cue in parsed]
 
 
 def test_the_word_that_is_spoken_is_underlined() -> None:
