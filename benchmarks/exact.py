@@ -150,7 +150,7 @@ def speed(
     """
     import ctranslate2
 
-    bench = _Bench.open(bundle, drafts)
+    bench = Bench.open(bundle, drafts)
     size = int(PIECE * SAMPLE_RATE)
     speech = np.concatenate([samples for _, samples in load_clips(manifest)])
     speech = np.tile(speech, 1 + pieces * size // len(speech))
@@ -211,7 +211,7 @@ def cost(
         batches: Texts at once.
         stretches: Positions that a pass reads.
     """
-    bench = _Bench.open(bundle, drafts)
+    bench = Bench.open(bundle, drafts)
     table = Table("batch", "greedy", *(f"{n} positions" for n in stretches))
     (_, denoisers) = bench.choose(Wishes("exact")).models
     denoiser = denoisers.denoiser
@@ -247,7 +247,7 @@ def parts(
         stretches: Positions that a pass reads; 1 is what a greedy step does.
         times: That each is run.
     """
-    bench = _Bench.open(bundle, drafts)
+    bench = Bench.open(bundle, drafts)
     audio = bench.encode([np.zeros(SAMPLE_RATE, np.float32)], BUCKET)
     chosen = bench.choose(Wishes("exact"))
     _, denoisers = chosen.models
@@ -300,8 +300,8 @@ def _write(models: Any, heard: Heard, prompt: jax.Array, decode: Any, seconds: i
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """Models and settings of a run."""
+class Bench:
+    """Whisper, its encoder, and what drafts: decoders are timed on states that are there."""
 
     bundle: Bundle
     drafts: Bundle
@@ -310,7 +310,7 @@ class _Bench:
     prompt: list[int]
 
     @classmethod
-    def open(cls, name: str, drafts: str | None) -> "_Bench":
+    def open(cls, name: str, drafts: str | None) -> "Bench":
         bundle = open_bundle(name)
         memory = bundle.load_memory()
         assert memory is not None

@@ -1,7 +1,9 @@
 """Run the study, as far as it hasn't been run, and show what it found.
 
+python -m benchmarks.study train OUT --data data/*/*/1.0.0
 python -m benchmarks.study run OUT --sets dev SET/manifest.jsonl --recipes isct RUN/bundle
 python -m benchmarks.study show OUT --picture docs/study.png
+python -m benchmarks.study throughput SET/manifest.jsonl
 """
 
 import json
@@ -16,7 +18,9 @@ from rich.progress import track
 
 from benchmarks.study.contenders import SHIPPED, Contender, contenders
 from benchmarks.study.pictures import draw_pareto
+from benchmarks.study.recipes import recipes
 from benchmarks.study.tables import by_length, error_kinds, rates
+from benchmarks.study.throughput import throughput
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import keep_compiled_programs, run
@@ -25,7 +29,32 @@ from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.report import make_report
 from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.progress import progress_bar
+from whisfusion_jax.training.loop import export_run, train
 from whisfusion_jax.transcription.transcriber import Transcriber
+
+
+def learn(
+    out: tyro.conf.Positional[Path],
+    data: tuple[Path, ...],
+    steps: int = 400,
+    only: tuple[str, ...] = (),
+) -> None:
+    """Train every recipe; a run goes on where it was stopped, and what is trained is kept.
+
+    Args:
+        out: A directory; each recipe's bundle is OUT/RECIPE/bundle.
+        data: Prepared sets.
+        steps: Of a recipe of one round.
+        only: Recipes by name; all without it.
+    """
+    keep_compiled_programs()
+    for name, config in recipes(out, data, steps).items():
+        if name in (only or (name,)):
+            with progress_bar() as progress:
+                trained = train(config, progress)
+            print(export_run(trained, config).path)
+
 
 NOISES = (10.0, 0.0)
 """Decibels of speech over white noise."""
@@ -121,5 +150,8 @@ def _write(path: Path, report: dict[str, Any]) -> None:
     aside.rename(path)
 
 
+_COMMANDS = {"train": learn, "run": study, "show": show, "throughput": throughput}
+
+
 if __name__ == "__main__":
-    run(lambda: tyro.extras.subcommand_cli_from_dict({"run": study, "show": show}))
+    run(lambda: tyro.extras.subcommand_cli_from_dict(_COMMANDS))
