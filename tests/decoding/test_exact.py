@@ -11,10 +11,11 @@ from flax import nnx
 
 from tests.support import TINY, TINY_RULES, draws_of, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
-from whisfusion_jax.decoding.autoregressive import Decoded, Start
+from whisfusion_jax.decoding.autoregressive import Decoded, Start, read_start
 from whisfusion_jax.decoding.denoising import Denoised, DenoisingSettings
 from whisfusion_jax.decoding.drafts import UNKNOWN
 from whisfusion_jax.decoding.greedy import decode_greedily
+from whisfusion_jax.decoding.repairing import Draft, Repairs, repair
 from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
 from whisfusion_jax.decoding.unmasking import PositionBiased, Threshold, UnmaskingRule
 from whisfusion_jax.decoding.vocabulary import Vocabulary
@@ -59,6 +60,25 @@ def exact(
     how = Stretches(DenoisingSettings(vocabulary, rule), LENGTH, SIZE, mended=False)
     cross = denoiser.cross_cache(audio)
     return denoise_by_stretches(denoiser, cross, prompt, KEYS, how, draft)
+
+
+def mended(
+    denoiser: Denoiser, audio: AudioStates, draft: jax.Array, sure: jax.Array, size: int = SIZE
+) -> Found:
+    """By a draft that each pass repairs."""
+    prompt, rows = PROMPTS[: len(draft)], len(draft)
+    cross, end = denoiser.cross_cache(audio), jnp.full((rows, 1), END)
+    said = read_start(
+        denoiser.read,
+        denoiser.logits,
+        denoiser.empty_cache(*prompt.shape),
+        cross,
+        prompt,
+        VOCABULARY,
+    )
+    text = Draft(jnp.concatenate([draft[:, :-1], end], axis=1), sure)
+    how = Repairs(VOCABULARY, LENGTH, size, steps=LENGTH)
+    return repair(denoiser, cross, said, text, how, jnp.ones(rows, bool)), said
 
 
 def redrawn(model: Any, key: jax.Array) -> Any:
@@ -124,6 +144,25 @@ def test_two_hundred_random_pairs(tiny_whisper: Whisper, denoiser: Denoiser) -> 
         assert_same(*both(jax.random.key(seed)))
 
 
+@pytest.mark.parametrize("size", [SIZE, LENGTH])
+def test_whatever_is_repaired_the_text_is_whispers(
+    tiny_whisper: Whisper, denoiser: Denoiser, size: int
+) -> None:
+    @jax.jit
+    def both(key: jax.Array) -> tuple[Found, Decoded]:
+        decoder = redrawn(tiny_whisper.decoder, jax.random.fold_in(key, 0))
+        other = on_decoder(redrawn(denoiser, key), decoder)
+        audio = AudioStates(jax.random.normal(key, (3, 11, TINY.width)), None)
+        expected = greedy(decoder, audio)
+        noise = jax.random.randint(key, expected.tokens.shape, 0, END + 1)
+        draft = jnp.where(jax.random.bernoulli(key, 0.2, noise.shape), noise, expected.tokens)
+        sure = jax.random.uniform(key, draft.shape)
+        return mended(other, audio, draft, sure, size), expected
+
+    for seed in range(50):
+        assert_same(*both(jax.random.key(seed)))
+
+
 def test_a_perfect_draft_takes_few_passes_and_a_wrong_one_a_pass_a_token(
     tiny_whisper: Whisper, denoiser: Denoiser
 ) -> None:
@@ -133,6 +172,9 @@ def test_a_perfect_draft_takes_few_passes_and_a_wrong_one_a_pass_a_token(
     perfect = exact(denoiser, audio, expected.tokens, NO_MASKS)
     assert_same(perfect, expected)
     np.testing.assert_array_equal(passes_of(perfect), -(-lengths // SIZE))
+    repaired = mended(denoiser, audio, expected.tokens, jnp.full((3, LENGTH), 0.5))
+    assert_same(repaired, expected)
+    np.testing.assert_array_equal(passes_of(repaired), -(-lengths // SIZE))
     wrong = exact(denoiser, audio, (expected.tokens + 1) % END, NO_MASKS)
     assert_same(wrong, expected)
     np.testing.assert_array_equal(passes_of(wrong), lengths)
@@ -177,6 +219,8 @@ def test_a_row_does_not_depend_on_its_neighbours(tiny_whisper: Whisper, denoiser
     audio = audio_of(4)
     draft = jnp.roll(greedy(tiny_whisper.decoder, audio).tokens, 1, axis=0)
     together = exact(denoiser, audio, draft)
+    sure = jnp.full(draft.shape, 0.5)
+    all_mended, _ = mended(denoiser, audio, draft, sure)
     for row in range(3):
         one = AudioStates(audio.states[row : row + 1], None)
         how = Stretches(DenoisingSettings(VOCABULARY, MASKS), LENGTH, SIZE, mended=False)
@@ -185,6 +229,9 @@ def test_a_row_does_not_depend_on_its_neighbours(tiny_whisper: Whisper, denoiser
         alone, _ = denoise_by_stretches(denoiser, cross, PROMPTS[:1], own, how, drafted)
         np.testing.assert_array_equal(alone.tokens[0], together[0].tokens[row])
         assert alone.steps[0] == together[0].steps[row]
+        alone, _ = mended(denoiser, one, drafted, sure[row : row + 1])
+        np.testing.assert_array_equal(alone.tokens[0], all_mended.tokens[row])
+        assert alone.steps[0] == all_mended.steps[row]
 
 
 def test_a_denoiser_of_another_whisper_is_refused(tiny_whisper: Whisper) -> None:

@@ -1,5 +1,6 @@
 """Drafts repaired everywhere at once, by a reader that knows what follows each token."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisfusion_jax.config import TokenRules
-from whisfusion_jax.decoding.repairing import Draft, repair
+from whisfusion_jax.decoding.autoregressive import Start
+from whisfusion_jax.decoding.repairing import Draft, Repairs, repair
 from whisfusion_jax.decoding.unmasking import Repair
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import WhisfusionError
@@ -21,6 +23,10 @@ START, WORDS = 30, 12
 TEXT = list(range(1, 1 + WORDS))
 END, STRANGE, SIZE = 29, 25, 31
 """Tokens: those of the text, the end, one that the text hasn't, and how many there are."""
+VOCABULARY = Vocabulary(TokenRules(), END)
+FOUR_PASSES = Repairs(VOCABULARY, N, N, steps=4)
+EXACT = Repairs(VOCABULARY, N, 5, steps=N)
+"""Five positions a pass."""
 
 
 class Reader:
@@ -35,27 +41,33 @@ class Reader:
     def empty_cache(self, rows: int, length: int) -> tuple:
         return ()
 
-    def read(self, tokens: jax.Array, cache: Any, position: int, cross: Any) -> tuple:
-        return tokens, cache
+    def stretch(
+        self, tokens: jax.Array, start: jax.Array, size: int, *rest: Any, **how: Any
+    ) -> tuple:
+        at = start[..., None] + jnp.arange(size)
+        return jnp.take_along_axis(tokens, at, axis=-1), ()
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         return self._scores[hidden]
 
 
-@jax.jit
-def _repaired(tokens: jax.Array, sure: jax.Array, wanted: jax.Array):
-    vocabulary = Vocabulary(TokenRules(), END)
-    prompt = jnp.full((len(tokens), 1), START)
-    rule, cross = Repair(4), CrossCache((), None)
-    return repair(Reader(), cross, prompt, Draft(tokens, sure), vocabulary, rule, wanted)  # type: ignore[arg-type]
+@partial(jax.jit, static_argnames="how")
+def _repaired(tokens: jax.Array, sure: jax.Array, wanted: jax.Array, how: Repairs):
+    rows = jnp.full(len(tokens), -1)
+    said = Start((), jnp.full((len(tokens), 1), START), rows, rows)
+    draft, cross = Draft(tokens, sure), CrossCache((), None)
+    return repair(Reader(), cross, said, draft, how, wanted)  # type: ignore[arg-type]
 
 
-def repaired(texts: list[list[int]], sure: float = 0.6, wanted: bool = True):
+def repaired(
+    texts: list[list[int]], sure: float = 0.6, wanted: bool = True, how: Repairs = FOUR_PASSES
+):
     """Of drafts that are as sure everywhere."""
     tokens = np.full((len(texts), N), END, np.int32)
     for row, text in enumerate(texts):
         tokens[row, : len(text)] = text
-    return _repaired(tokens, np.full(tokens.shape, sure, np.float32), np.full(len(texts), wanted))
+    rows = np.full(tokens.shape, sure, np.float32), np.full(len(texts), wanted)
+    return _repaired(tokens, *rows, how)
 
 
 def texts_of(found: Any) -> list[list[int]]:
@@ -104,13 +116,15 @@ def test_rows_do_not_touch_each_other() -> None:
 def test_what_is_written_says_in_which_pass() -> None:
     found = repaired([[STRANGE if token == 6 else token for token in TEXT]])
     assert texts_of(found) == [TEXT]
-    assert np.asarray(found.fixed_at)[0, 0, :WORDS].tolist() == [1] * WORDS
+    # The one that is put right stands at once; those behind it are verified once more.
+    first = TEXT.index(6) + 1
+    assert np.asarray(found.fixed_at)[0, 0, :WORDS].tolist() == [1] * first + [2] * (WORDS - first)
     assert found.steps.tolist() == [[2]]
 
 
-def test_rows_that_nobody_wants_stay() -> None:
+def test_rows_that_nobody_wants_cost_no_pass() -> None:
     found = repaired([[STRANGE]], wanted=False)
-    assert texts_of(found) == [[STRANGE]]
+    assert texts_of(found) == [[]]
     assert found.steps.tolist() == [[0]]
 
 
@@ -130,3 +144,25 @@ def test_heard_pieces_become_a_draft_with_an_end() -> None:
 def test_a_pass_at_least() -> None:
     with pytest.raises(WhisfusionError, match="at least 1"):
         Repair(0)
+
+
+@given(st.lists(st.sampled_from([*TEXT, STRANGE, END]), max_size=N - 1), st.floats(0, 1))
+@settings(deadline=None, max_examples=60)
+def test_exactly_any_draft_becomes_the_readers_text(draft: list[int], sure: float) -> None:
+    found = repaired([draft, TEXT], sure, how=EXACT)
+    assert texts_of(found) == [TEXT, TEXT]
+    assert found.steps[0, 0] <= WORDS + 1
+    # Each pass writes the five that it reads.
+    assert found.steps[1, 0] == -(-(WORDS + 1) // EXACT.size)
+    assert np.asarray(found.confidence)[:, 0, : WORDS + 1].min() > 0.99
+
+
+def test_a_word_put_in_or_left_out_costs_a_pass_not_the_rest() -> None:
+    drafts = [
+        [*TEXT[:2], STRANGE, *TEXT[2:]],
+        [*TEXT[:2], *TEXT[3:]],
+        [TEXT[0], STRANGE, *TEXT[2:]],
+    ]
+    found = repaired(drafts, how=EXACT)
+    assert texts_of(found) == [TEXT] * len(drafts)
+    assert np.asarray(found.steps).max() <= -(-(WORDS + 1) // EXACT.size) + 1

@@ -1,23 +1,26 @@
 """A draft repaired everywhere at once, in a few passes, without any training: our own.
 
-One pass says what Whisper writes behind each beginning of the draft. Where it disagrees, the
-draft's token may stand all the same, be replaced by Whisper's, be pushed back by it, or be left out
-with some that follow: what is likeliest together is found by dynamic programming, and is the next
-pass's draft. Each place is mended while the others are; what follows a mistake is judged behind it,
-so mistakes side by side take several passes. A text that a pass leaves as it is is Whisper's
-greedy one.
+One pass says what Whisper writes behind each beginning of the draft. The text as far as Whisper
+agrees stands, and so does Whisper's own token behind it: as many passes as a text has tokens make
+it Whisper's greedy one, *exactly*. What follows is repaired in the same pass: where Whisper
+disagrees, the draft's token may be kept all the same, be replaced by Whisper's, be pushed back by
+it, or be left out with some that follow. What is likeliest together is found by dynamic
+programming, and is the next pass's draft. So mistakes are mended side by side, and a text that is
+cut short by its passes ends as the draft does. What stands is read from a cache ever after.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import jax
 import jax.numpy as jnp
 
+from whisfusion_jax.decoding.autoregressive import Start
 from whisfusion_jax.decoding.denoising import Denoised
-from whisfusion_jax.decoding.unmasking import Repair
+from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.vocabulary import Vocabulary, likeliest
-from whisfusion_jax.models.decoder import CrossCache
+from whisfusion_jax.models.decoder import Cache, CrossCache
 from whisfusion_jax.models.denoiser import Denoiser
 
 _SKIPPED = 3
@@ -57,24 +60,55 @@ class Draft:
         return cls(jnp.where(tokens < 0, end, tokens), sure)
 
 
+@dataclass(frozen=True)
+class Repairs:
+    """Shapes and settings; part of a compiled program's key."""
+
+    vocabulary: Vocabulary
+    length: int
+    """Of the texts."""
+    size: int
+    """Positions that a pass reads."""
+    steps: int
+    """Passes at most; `length` is enough for any text."""
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class _State:
     step: jax.Array
     draft: Draft
+    """[rows, positions], as all of `written`: prompt, text, and a pass's size more."""
     written: Denoised
-    """[rows, n], as all of it."""
+    start: jax.Array
+    """[rows]: the last position that stands, where the next pass begins."""
     done: jax.Array
-    """[rows]: the last pass changed nothing."""
+    """[rows]: the text has ended."""
+    cache: Cache
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Window:
+    """What a pass says of the positions behind those that stand, all [rows, size]."""
+
+    tokens: jax.Array
+    """The draft's."""
+    sure: jax.Array
+    own: jax.Array
+    """Whisper's likeliest token behind each beginning,"""
+    logprob: jax.Array
+    """and its log-probability."""
+    near: jax.Array
+    """[rows, size, _SKIPPED + 1]: those of the draft's token and the next ones."""
 
 
 def repair(
     denoiser: Denoiser,
     cross: CrossCache,
-    prompt: jax.Array,
+    said: Start,
     draft: Draft,
-    vocabulary: Vocabulary,
-    rule: Repair,
+    how: Repairs,
     wanted: jax.Array,
 ) -> Denoised:
     """Repair each row's draft.
@@ -82,66 +116,112 @@ def repair(
     Args:
         denoiser: of the warm kind, which reads as Whisper's decoder does.
         cross: of the batch's audio.
-        prompt: [batch, p] int32, its language named.
+        said: the prompt, its language named; the cache is made anew.
+        draft: [batch, length].
         wanted: [batch] bool: False for what fills the batch up.
 
     Returns:
         one candidate each.
     """
-    tokens = draft.tokens
-    written = Denoised(
-        tokens=tokens,
-        confidence=draft.sure,
-        fixed_at=jnp.ones(tokens.shape, jnp.int32),
-        steps=jnp.zeros(len(tokens), jnp.int32),
+    rows, first = said.prompt.shape
+    behind = ((0, 0), (first, how.size))
+    tokens = jnp.pad(draft.tokens, behind, constant_values=how.vocabulary.end)
+    tokens = tokens.at[:, :first].set(said.prompt)
+    sure = jnp.pad(draft.sure, behind, constant_values=1.0)
+    cache = denoiser.empty_cache(rows, tokens.shape[1])
+    if first > 1:
+        # All but the last token, with which the first pass begins.
+        _, cache = denoiser.read(said.prompt[:, :-1], cache, 0, cross)
+    begun = _State(
+        step=jnp.int32(0),
+        draft=Draft(tokens, sure),
+        written=Denoised(
+            tokens=tokens,
+            confidence=sure,
+            fixed_at=jnp.ones(tokens.shape, jnp.int32),
+            steps=jnp.zeros(rows, jnp.int32),
+        ),
+        start=jnp.full(rows, first - 1),
+        done=~wanted,
+        cache=cache,
     )
 
     def live(state: _State) -> jax.Array:
-        return (state.step < rule.steps) & ~state.done.all()
+        return ~state.done & (state.step < how.steps)
 
-    def step(state: _State) -> _State:
-        return _pass(denoiser, cross, prompt, vocabulary, state)
-
-    begun = _State(jnp.int32(0), draft, written, ~wanted)
-    found = jax.lax.while_loop(live, step, begun).written
-    return jax.tree.map(lambda each: each[:, None], found)
+    last = while_any(live, partial(_pass, denoiser, first, how), cross, begun)
+    # What follows a text that has ended is nothing.
+    there = (jnp.arange(tokens.shape[1]) <= last.start[:, None]) | ~last.done[:, None]
+    found = last.written
+    found = replace(found, tokens=jnp.where(there, found.tokens, how.vocabulary.end))
+    texts = slice(first, first + how.length)
+    return Denoised(
+        found.tokens[:, None, texts],
+        found.confidence[:, None, texts],
+        found.fixed_at[:, None, texts],
+        found.steps[:, None],
+    )
 
 
 def _pass(
-    denoiser: Denoiser,
-    cross: CrossCache,
-    prompt: jax.Array,
-    vocabulary: Vocabulary,
-    state: _State,
+    denoiser: Denoiser, prompt: int, how: Repairs, cross: CrossCache, state: _State
 ) -> _State:
-    rows, n = state.draft.tokens.shape
-    first = prompt.shape[1]
-    whole = jnp.concatenate([prompt, state.draft.tokens[:, :-1]], axis=1)
-    empty = denoiser.empty_cache(rows, whole.shape[1])
-    hidden, _ = denoiser.read(whole, empty, 0, cross)
-    logits = denoiser.logits(hidden[:, first - 1 :])
-    logits = vocabulary.allowed(logits, first=jnp.arange(n) == 0)
-    own, logprob = likeliest(logits)
-    normaliser = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    following = _following(state.draft.tokens, vocabulary.end)
-    near = jnp.take_along_axis(logits, following, axis=-1) - normaliser
-    choice = _choose(state.draft, own, logprob, near, vocabulary.end)
-    new, confidence, came_from = _edited(state.draft, own, logprob, near, choice, vocabulary.end)
+    """Read what follows the text that stands, and repair it.
+
+    Args:
+        prompt: positions of the prompt.
+    """
+    end, size, limit = how.vocabulary.end, how.size, prompt + how.length
+    tokens, before = state.draft.tokens, state.written
+    hidden, cache = denoiser.stretch(
+        tokens[:, None], state.start[:, None], size, prompt, limit, cross, state.cache,
+        mended=False, masks=False,
+    )  # fmt: skip
+    index = jnp.arange(size)
+    at = state.start[:, None] + 1 + index
+    logits = how.vocabulary.allowed(denoiser.logits(hidden[:, 0]), first=at == prompt)
+    window = _window(state.draft, at, logits, end)
+    stop = jnp.argmax((window.own != window.tokens) | (index == size - 1), axis=1)[:, None]
+    draft, confidence, fixed_at = _edited(state, window, _choose(window, stop, end), end)
+    # What is too long loses its end, and gets another.
+    draft = replace(draft, tokens=draft.tokens.at[:, limit - 1 :].set(end))
+    ends = (window.own == end) & (index <= stop)
+    stands = (index <= stop) & (jnp.cumsum(ends, 1) - ends == 0) & (at < limit)
+    start = state.start + stands.sum(1)
+    place = jnp.where(stands, at, tokens.shape[1])
+
+    def stood(each: jax.Array, new: jax.Array) -> jax.Array:
+        return jax.vmap(lambda row, at, new: row.at[at].set(new, mode="drop"))(each, place, new)
+
+    draft = replace(draft, tokens=stood(draft.tokens, window.own))
+    confidence = stood(confidence, jnp.exp(window.logprob))
+    fixed_at = stood(fixed_at, jnp.broadcast_to(state.step + 1, stands.shape))
+
     # A row that is done stays as it is, whatever another batch's rounding would say.
-    done, before = state.done[:, None], state.written
-    same = (new.tokens == state.draft.tokens).all(1)
-    fixed_at = jnp.take_along_axis(before.fixed_at, jnp.maximum(came_from, 0), axis=1)
-    fixed_at = jnp.where(came_from < 0, state.step + 1, fixed_at)
+    def going(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(jnp.expand_dims(state.done, range(1, new.ndim)), old, new)
+
     return _State(
         step=state.step + 1,
-        draft=jax.tree.map(lambda a, b: jnp.where(done, a, b), state.draft, new),
+        draft=jax.tree.map(going, draft, state.draft),
         written=Denoised(
-            tokens=jnp.where(done, before.tokens, new.tokens),
-            confidence=jnp.where(done, before.confidence, confidence),
-            fixed_at=jnp.where(done, before.fixed_at, fixed_at),
+            tokens=going(draft.tokens, before.tokens),
+            confidence=going(confidence, before.confidence),
+            fixed_at=going(fixed_at, before.fixed_at),
             steps=before.steps + ~state.done,
         ),
-        done=state.done | same,
+        start=going(start, state.start),
+        done=state.done | (stands & ends).any(1) | (start == limit - 1),
+        cache=cache,
+    )
+
+
+def _window(draft: Draft, at: jax.Array, logits: jax.Array, end: int) -> _Window:
+    tokens, sure = (jnp.take_along_axis(each, at, axis=1) for each in (draft.tokens, draft.sure))
+    own, logprob = likeliest(logits)
+    near = jnp.take_along_axis(logits, _following(tokens, end), axis=-1)
+    return _Window(
+        tokens, sure, own, logprob, near - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     )
 
 
@@ -156,28 +236,25 @@ _KEEP, _REPLACE, _PUT, _SKIP = 0, 1, 2, 2
 """What is done at a position; `_SKIP + k` leaves out k tokens."""
 
 
-def _choose(
-    draft: Draft, own: jax.Array, logprob: jax.Array, near: jax.Array, end: int
-) -> jax.Array:
-    """What to do at each position, if a path comes there: [rows, n] int32.
+def _choose(window: _Window, stop: jax.Array, end: int) -> jax.Array:
+    """What to do at each position, if a path comes there: [rows, size] int32.
 
     Args:
-        own, logprob: [rows, n]: Whisper's likeliest token behind each beginning.
-        near: [rows, n, _SKIPPED + 1]: its log-probabilities of the draft's token and the next ones.
+        stop: [rows, 1]: all before it is kept, and Whisper's own token comes there.
     """
-    tokens = draft.tokens
+    tokens, own, near = window.tokens, window.own, window.near
+    n = tokens.shape[1]
     ends = tokens == end
-    sure = jnp.clip(draft.sure, _LEAST, 1 - _LEAST)
+    sure = jnp.clip(window.sure, _LEAST, 1 - _LEAST)
     wrong, right = jnp.log1p(-sure), jnp.log(sure)
     differs = (own != tokens) & (own != end)
-    replaced = jnp.where(differs & ~ends, logprob + wrong + _REPLACED, -jnp.inf)
+    replaced = jnp.where(differs & ~ends, window.logprob + wrong + _REPLACED, -jnp.inf)
     # The end is no word that is heard: what Whisper finds likelier comes before it.
-    put = jnp.where(differs, logprob + jnp.where(ends, 0.0, right + _PUT_IN), -jnp.inf)
+    put = jnp.where(differs, window.logprob + jnp.where(ends, 0.0, right + _PUT_IN), -jnp.inf)
     follows = jnp.maximum(sure, _FOLLOWS * jnp.exp(near[..., 0]))
     # Of several that are left out, those behind the first may be Whisper's own.
     alone, among = (jnp.pad(each, ((0, 0), (0, _SKIPPED))) for each in (wrong, jnp.log1p(-follows)))
     over = jnp.pad(ends, ((0, 0), (0, _SKIPPED)), constant_values=True)
-    n = tokens.shape[1]
     costs, ended = jnp.zeros_like(wrong), jnp.zeros_like(ends)
     skipped = []
     for k in range(_SKIPPED):
@@ -185,6 +262,17 @@ def _choose(
         costs, ended = costs + cost, ended | over[:, k : k + n]
         skipped.append(jnp.where(ended, -jnp.inf, costs + near[..., k + 1]))
     scores = jnp.stack([near[..., 0], replaced, put, *skipped], axis=-1)
+    # Behind the end token nothing is left to do, nor to gain.
+    keeps = jnp.arange(scores.shape[-1]) == _KEEP
+    nothing = jnp.where(keeps, 0.0, -jnp.inf)
+    through = jnp.cumsum(ends, 1) - ends == 0
+    scores = jnp.where(through[..., None], scores, nothing)
+    found = _following(tokens, end)[..., 1:] == own[..., None]
+    writes = jnp.concatenate([jnp.ones((*own.shape, 2), bool), found], axis=-1)
+    writes = jnp.pad(writes, ((0, 0), (0, 0), (1, 0))) | ~(differs & through)[..., None]
+    index, stop = jnp.arange(n)[:, None], stop[..., None]
+    scores = jnp.where((index == stop) & ~writes, -jnp.inf, scores)
+    scores = jnp.where(index < stop, nothing, scores)
 
     def best(after: jax.Array, score: jax.Array) -> tuple[jax.Array, jax.Array]:
         # after: [rows, _SKIPPED + 1], of the paths from the next positions on
@@ -192,29 +280,21 @@ def _choose(
         value = jnp.concatenate([whole.max(1)[:, None], after[:, :-1]], axis=1)
         return value, whole.argmax(1).astype(jnp.int32)
 
-    # Behind the end token nothing is left to do, nor to gain.
-    through = jnp.cumsum(ends, 1) - ends == 0
-    nothing = jnp.zeros_like(scores[0, 0]).at[1:].set(-jnp.inf)
-    scores = jnp.where(through[..., None], scores, nothing)
     start = jnp.zeros((len(tokens), _SKIPPED + 1))
     _, choice = jax.lax.scan(best, start, jnp.moveaxis(scores, 1, 0), reverse=True)
     return choice.T
 
 
 def _edited(
-    draft: Draft,
-    own: jax.Array,
-    logprob: jax.Array,
-    near: jax.Array,
-    choice: jax.Array,
-    end: int,
+    state: _State, window: _Window, choice: jax.Array, end: int
 ) -> tuple[Draft, jax.Array, jax.Array]:
-    """The draft along the path that was chosen.
+    """The draft along the path that was chosen, the rest moved to its end.
 
     Returns:
-        the new draft; each token's probability by Whisper; where it stood before, or -1.
+        the new draft; each token's probability by Whisper; the pass that wrote it; all of
+        [rows, positions].
     """
-    rows, n = draft.tokens.shape
+    rows, size = window.tokens.shape
 
     def walk(left: jax.Array, choice: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         # left: [rows], of a place where tokens are left out: these, and the one behind
@@ -229,30 +309,40 @@ def _edited(
     stands = (done == _KEEP) | (done == _PUT)
     fresh = (done == _REPLACE) | (done == _PUT)
     count = stands.astype(jnp.int32) + fresh
-    to = jnp.cumsum(count, 1) - count
-    likely, kept = jnp.exp(logprob), jnp.exp(near[..., 0])
-    # Whisper names it behind what was left out, not behind the token before it.
-    kept = jnp.where(found, _FOUND, kept)
-    sure = jnp.where(found, _FOUND, jnp.maximum(kept, _KEPT * draft.sure))
+    begin = state.start[:, None] + 1
+    to = begin + jnp.cumsum(count, 1) - count
+    written, before = state.written, state.draft
+    total = before.tokens.shape[1]
+    # Where the rest comes from, and what is there already.
+    where = jnp.arange(total)
+    source = jnp.clip(where + size - count.sum(1, keepdims=True), 0, total - 1)
+    source = jnp.where(where < begin, where, source)
 
-    def put(old: jax.Array, new: jax.Array, blank: float) -> jax.Array:
+    def put(whole: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
         """Both kinds of tokens at their places, a fresh one before one that stands."""
 
         def row(
-            to: jax.Array, fresh: jax.Array, stands: jax.Array, old: jax.Array, new: jax.Array
-        ) -> jax.Array:
-            filled = jnp.full(n, blank, old.dtype)
-            filled = filled.at[jnp.where(fresh, to, n)].set(new, mode="drop")
-            return filled.at[jnp.where(stands, to + fresh, n)].set(old, mode="drop")
+            rest: jax.Array, to: jax.Array, fresh: jax.Array, stands: jax.Array,
+            old: jax.Array, new: jax.Array,
+        ) -> jax.Array:  # fmt: skip
+            filled = rest.at[jnp.where(fresh, to, total)].set(new, mode="drop")
+            return filled.at[jnp.where(stands, to + fresh, total)].set(old, mode="drop")
 
-        return jax.vmap(row)(to, fresh, stands, old, new.astype(old.dtype))
+        rest = jnp.take_along_axis(whole, source, axis=1)
+        return jax.vmap(row)(rest, to, fresh, stands, old, new.astype(whole.dtype))
 
-    tokens = put(draft.tokens, own, end)
-    # What is too long loses its end, and gets another.
-    tokens = tokens.at[:, -1].set(end)
-    at = jnp.broadcast_to(jnp.arange(n), draft.tokens.shape)
+    likely, kept = jnp.exp(window.logprob), jnp.exp(window.near[..., 0])
+    # Whisper names it behind what was left out, not behind the token before it.
+    kept = jnp.where(found, _FOUND, kept)
+    sure = jnp.where(found, _FOUND, jnp.maximum(kept, _KEPT * window.sure))
+    at = begin + jnp.arange(size)
+    fixed_at = jnp.take_along_axis(written.fixed_at, at, axis=1)
+    now = jnp.broadcast_to(state.step + 1, fixed_at.shape)
     return (
-        Draft(tokens, put(sure, _NEW * likely, 1.0)),
-        put(kept, likely, 1.0),
-        put(at, jnp.full_like(at, -1), n - 1),
+        Draft(
+            put(before.tokens, window.tokens, window.own),
+            put(before.sure, sure, _NEW * likely),
+        ),
+        put(written.confidence, kept, likely),
+        put(written.fixed_at, fixed_at, now),
     )

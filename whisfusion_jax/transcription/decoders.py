@@ -14,7 +14,7 @@ from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings, Draws, denoise
 from whisfusion_jax.decoding.drafts import draft_of
 from whisfusion_jax.decoding.greedy import decode_greedily
-from whisfusion_jax.decoding.repairing import Draft, repair
+from whisfusion_jax.decoding.repairing import Draft, Repairs, repair
 from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
 from whisfusion_jax.decoding.unmasking import Repair
 from whisfusion_jax.decoding.vocabulary import Vocabulary
@@ -155,6 +155,10 @@ class Exact:
         if not self.drafts(len(asked.wanted)):
             greedily = Autoregressive(self.settings.vocabulary, max_tokens=self.max_tokens)
             return greedily(decoder, heard, asked, seconds)
+        if heard.pieces is not None:
+            longest = self.max_tokens
+            repairs = Repairs(self.vocabulary, longest, self.stretch, steps=longest)
+            return _repaired(denoisers, heard, asked, repairs)
         how = Stretches(self.settings, self.max_tokens, self.stretch, mended=False)
         return _by_stretches(denoisers, heard, asked, seconds, how)
 
@@ -188,7 +192,8 @@ class Diffusion:
         """
         length, batch = canvas_for(seconds), len(asked.wanted)
         if self.repair is not None:
-            return self._repaired(self.repair, model, heard, asked, length)
+            repairs = Repairs(self.vocabulary, length, length, self.repair.steps)
+            return _repaired(model, heard, asked, repairs)
         rule, given = self.settings.rule, asked.given
         # Stretches end when the text does, whatever number of steps a rule has.
         by_stretches = not model.denoiser.both_ways and rule.stops_early and rule.steps >= length
@@ -208,19 +213,15 @@ class Diffusion:
         language = self.vocabulary.language_of(asked.prompt)
         return _texts(found, Start((), asked.prompt, language, jnp.full(batch, jnp.nan)))
 
-    def _repaired(
-        self, rule: Repair, model: Denoisers, heard: Heard, asked: Asked, length: int
-    ) -> Texts:
-        assert model.merges is not None  # or the rule was refused
-        assert heard.pieces is not None
-        denoiser, vocabulary = model.denoiser, self.vocabulary
-        empty = denoiser.empty_cache(*asked.prompt.shape)
-        said = read_start(
-            denoiser.read, denoiser.logits, empty, heard.cross, asked.prompt, vocabulary
-        )
-        draft = Draft.of(*model.merges(*heard.pieces), length, vocabulary.end)
-        found = repair(denoiser, heard.cross, said.prompt, draft, vocabulary, rule, asked.wanted)
-        return _texts(found, said)
+
+def _repaired(model: Denoisers, heard: Heard, asked: Asked, how: Repairs) -> Texts:
+    assert model.merges is not None  # or there was no head to read
+    assert heard.pieces is not None
+    denoiser, vocabulary = model.denoiser, how.vocabulary
+    empty = denoiser.empty_cache(*asked.prompt.shape)
+    said = read_start(denoiser.read, denoiser.logits, empty, heard.cross, asked.prompt, vocabulary)
+    draft = Draft.of(*model.merges(*heard.pieces), how.length, vocabulary.end)
+    return _texts(repair(denoiser, heard.cross, said, draft, how, asked.wanted), said)
 
 
 def _by_stretches(
