@@ -16,20 +16,24 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.study.contenders import SHIPPED, Contender, contenders
+from benchmarks.study.contenders import SHIPPED, TUNED, Contender, contenders
 from benchmarks.study.pictures import draw_pareto
 from benchmarks.study.recipes import recipes
 from benchmarks.study.tables import by_length, error_kinds, rates
 from benchmarks.study.throughput import throughput
+from benchmarks.tuned_decoder import tune, with_decoder
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import keep_compiled_programs, run
+from whisfusion_jax.config import TrainConfig
 from whisfusion_jax.data.augment import mixed
+from whisfusion_jax.data.encoded import Encoded
 from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.report import make_report
 from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.progress import progress_bar
+from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.loop import export_run, train
 from whisfusion_jax.transcription.transcriber import Transcriber
 
@@ -49,11 +53,27 @@ def learn(
         only: Recipes by name; all without it.
     """
     keep_compiled_programs()
-    for name, config in recipes(out, data, steps).items():
+    chosen = recipes(out, data, steps)
+    for name, config in chosen.items():
         if name in (only or (name,)):
             with progress_bar() as progress:
                 trained = train(config, progress)
             print(export_run(trained, config).path)
+    tuned = out / TUNED / "bundle"
+    if TUNED in (only or (TUNED,)) and not tuned.exists():
+        print(_tuned(chosen["uniform"], tuned).path)
+
+
+def _tuned(config: TrainConfig, path: Path) -> Bundle:
+    """Whisper's own decoder, learning the same texts from the same states, a token at a time."""
+    assert config.states is not None
+    opened = Bundle.open(find_bundle(config.bundle, whole=True))
+    shortlist = Shortlist.whole(opened.config.model.vocabulary, opened.tokenizer)
+    encoded = Encoded(config.states)
+    rate = config.optimizer.rate / 4
+    decoder = tune(opened.load_decoder(), opened, encoded, shortlist, config.steps, rate)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return with_decoder(opened, decoder, path)
 
 
 NOISES = (10.0, 0.0)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from whisfusion_jax.decoding.unmasking import (
-    Mend,
     PositionBiased,
     RandomRemask,
     Repair,
@@ -16,6 +15,8 @@ from whisfusion_jax.transcription.winner import Winner
 
 SHIPPED = "shipped"
 """The recipe of the bundle that the package brings."""
+TUNED = "ar_tuned"
+"""The recipe of Whisper's own decoder, tuned on the same data."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,18 @@ class Contender:
     """Whether it also hears each set with noise."""
 
 
-def _by_mending(recipe: str) -> list[Contender]:
-    """A recipe that sees all: steps from a draft, and from an empty canvas."""
+def _from_nothing(recipe: str) -> list[Contender]:
+    """A recipe that sees all, from an empty canvas: what stands rewritten at each step, or not."""
     return [
         *(
-            Contender(f"{recipe}, mend {steps}", recipe, rule=Mend(steps), noisy=steps == 4)
-            for steps in (1, 2, 4, 8)
+            Contender(f"{recipe}, top_n {steps}", recipe, rule=TopN(steps), noisy=steps == 4)
+            for steps in (1, 4, 8)
         ),
         *(
-            Contender(f"{recipe}, top_n {steps}", recipe, rule=TopN(steps, rewrites=True))
-            for steps in (1, 2, 4, 8)
+            Contender(
+                f"{recipe}, pbeb, at most {steps} steps", recipe, rule=PositionBiased(steps=steps)
+            )
+            for steps in (4, 8)
         ),
     ]
 
@@ -52,14 +55,14 @@ def contenders(recipes: list[str]) -> list[Contender]:
     """All of the study's.
 
     Args:
-        recipes: trained beside the shipped one, all of the kind that sees all.
+        recipes: trained beside the shipped one: those that see all, and perhaps `TUNED`.
     """
     return [
         Contender("ar", decoder="ar", noisy=True),
         Contender("exact", decoder="exact", stretch=24),
         Contender("shipped, pbeb", noisy=True),
         *(
-            Contender(f"shipped, pbeb, at most {steps} steps", rule=PositionBiased(steps=steps))
+            Contender(f"shipped, pbeb {steps}", rule=PositionBiased(steps=steps))
             for steps in (4, 8)
         ),
         *(Contender(f"shipped, threshold {t}", rule=Threshold(t)) for t in (0.5, 0.9)),
@@ -79,5 +82,6 @@ def contenders(recipes: list[str]) -> list[Contender]:
             for count in (4, 16)
             for winner in ("mbr", "confidence")
         ),
-        *(each for recipe in recipes for each in _by_mending(recipe)),
+        *(Contender(recipe, recipe, decoder="ar") for recipe in recipes if recipe == TUNED),
+        *(each for recipe in recipes if recipe != TUNED for each in _from_nothing(recipe)),
     ]
