@@ -136,9 +136,11 @@ def _report(
     noise: float | None,
     title: str,
 ) -> dict[str, Any]:
+    bundle = bundles[contender.recipe]
     transcriber = Transcriber(
-        Bundle.open(find_bundle(bundles[contender.recipe], whole=contender.decoder != "diffusion")),
+        Bundle.open(find_bundle(bundle, whole=contender.decoder != "diffusion")),
         decoder=contender.decoder,
+        drafts=Bundle.open(find_bundle(bundle)) if contender.decoder == "exact" else None,
         language="en",
         rule=contender.rule,
         candidates=contender.candidates,

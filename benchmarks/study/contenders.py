@@ -38,10 +38,7 @@ class Contender:
 def _from_nothing(recipe: str) -> list[Contender]:
     """A recipe that sees all, from an empty canvas: what stands rewritten at each step, or not."""
     return [
-        *(
-            Contender(f"{recipe}, top_n {steps}", recipe, rule=TopN(steps), noisy=steps == 4)
-            for steps in (1, 4, 8)
-        ),
+        *(Contender(f"{recipe}, top_n {steps}", recipe, rule=TopN(steps)) for steps in (1, 4, 8)),
         *(
             Contender(
                 f"{recipe}, pbeb, at most {steps} steps", recipe, rule=PositionBiased(steps=steps)

@@ -75,7 +75,7 @@ def test_eight_utterances_are_drafted_by_heart(trained: Trained, config: TrainCo
     repaired = Transcriber(whisper, decoder="diffusion", drafts=drafts, rule=Repair(3))
     assert 1 <= repaired.transcribe(clips[0]).segments[0].steps <= 3
     for setting, message in (
-        ({"decoder": "exact"}, "is of diffusion"),
+        ({"decoder": "exact"}, "exact repairs what the head hears"),
         ({"decoder": "diffusion", "candidates": 4}, "with one candidate"),
         ({"decoder": "diffusion", "fix": ["red"]}, "writes around nothing"),
     ):

@@ -29,7 +29,9 @@ from whisfusion_jax.transcription.decoders import (
 )
 
 STRETCH = 12
-"""Positions that a pass reads: more are seldom all right."""
+"""Positions that a pass reads: of what masks write more are seldom all right."""
+_REPAIRED = 24
+"""Of a draft that each pass repairs: more save no passes (docs/results.md)."""
 _STRETCH_ON_CPU = 5
 """There each position costs, and five are read in tiles (models/output.py)."""
 SURE = 0.5
@@ -112,8 +114,8 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         decoder = bundle.load_decoder(dtype, mesh)
         return Choice(decoder, Autoregressive(vocabulary, wishes.beams), decoder, None, None)
     trained = drafts.config.denoiser
-    if wishes.decoder == "exact" and trained and trained.both_ways:
-        # Its weights are no longer Whisper's, which verifies; the head drafts alone.
+    if wishes.decoder == "exact" and (drafts.config.ctc or (trained and trained.both_ways)):
+        # Whisper alone repairs what a head drafts; nor would weights that see all be Whisper's.
         trained = None
     head: CtcHead | None = None
     merges: Merges | None = None
@@ -122,9 +124,12 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     if drafts.config.ctc and (whole or wishes.decoder == "exact"):
         merges = jax.device_put(Merges.of(tokenizer), replicated(mesh))
         head = drafts.load_ctc(dtype, mesh)
-    stretch = wishes.stretch or (_STRETCH_ON_CPU if on_cpu and head else STRETCH)
+    longest = _REPAIRED if head and wishes.decoder == "exact" else STRETCH
+    stretch = wishes.stretch or (_STRETCH_ON_CPU if on_cpu and head else longest)
     # Masks that were never trained know less than any draft.
     sure = (wishes.sure if wishes.sure is not None else SURE) if trained else 0.0
+    if wishes.decoder == "exact" and head is not None and wishes.rule is not None:
+        raise WhisfusionError("rule: exact repairs what the head hears, and has no masks")
     rule, repair = _rule_for(trained, wishes.rule), None
     if isinstance(wishes.rule, Repair):
         _check_repair(wishes, trained, head)
