@@ -11,7 +11,7 @@ from flax import nnx
 
 from tests.support import TINY, TINY_RULES, draws_of, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
-from whisfusion_jax.decoding.autoregressive import Decoded, Start, read_start
+from whisfusion_jax.decoding.autoregressive import Decoded, Start
 from whisfusion_jax.decoding.denoising import Denoised, DenoisingSettings
 from whisfusion_jax.decoding.drafts import UNKNOWN
 from whisfusion_jax.decoding.greedy import decode_greedily
@@ -63,22 +63,15 @@ def exact(
 
 
 def mended(
-    denoiser: Denoiser, audio: AudioStates, draft: jax.Array, sure: jax.Array, size: int = SIZE
-) -> Found:
+    denoiser: Denoiser, audio: AudioStates, draft: jax.Array, sure: jax.Array, size: int = SIZE,
+    vocabulary: Vocabulary = VOCABULARY, prompt: jax.Array = PROMPTS,
+) -> Found:  # fmt: skip
     """By a draft that each pass repairs."""
-    prompt, rows = PROMPTS[: len(draft)], len(draft)
-    cross, end = denoiser.cross_cache(audio), jnp.full((rows, 1), END)
-    said = read_start(
-        denoiser.read,
-        denoiser.logits,
-        denoiser.empty_cache(*prompt.shape),
-        cross,
-        prompt,
-        VOCABULARY,
-    )
+    end, wanted = jnp.full((len(draft), 1), END), jnp.ones(len(draft), bool)
     text = Draft(jnp.concatenate([draft[:, :-1], end], axis=1), sure)
-    how = Repairs(VOCABULARY, LENGTH, size, steps=LENGTH)
-    return repair(denoiser, cross, said, text, how, jnp.ones(rows, bool)), said
+    how = Repairs(vocabulary, LENGTH, size, steps=LENGTH)
+    cross = denoiser.cross_cache(audio)
+    return repair(denoiser, cross, prompt[: len(draft)], text, how, wanted)
 
 
 def redrawn(model: Any, key: jax.Array) -> Any:
@@ -210,9 +203,13 @@ def test_the_language_is_heard_as_whisper_hears_it(
     audio = audio_of(3)
     cross = tiny_whisper.decoder.cross_cache(audio)
     expected = decode_greedily(tiny_whisper.decoder, cross, prompt, several, LENGTH)
-    found = exact(denoiser, audio, vocabulary=several, prompt=prompt)
-    assert_same(found, expected)
-    np.testing.assert_array_equal(found[1].prompt[:, 1], expected.language)
+    draft = jnp.roll(expected.tokens, 1, axis=1)
+    for found in (
+        exact(denoiser, audio, vocabulary=several, prompt=prompt),
+        mended(denoiser, audio, draft, jnp.full(draft.shape, 0.5), SIZE, several, prompt),
+    ):
+        assert_same(found, expected)
+        np.testing.assert_array_equal(found[1].prompt[:, 1], expected.language)
 
 
 def test_a_row_does_not_depend_on_its_neighbours(tiny_whisper: Whisper, denoiser: Denoiser) -> None:

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisfusion_jax.config import TokenRules
-from whisfusion_jax.decoding.autoregressive import Start
 from whisfusion_jax.decoding.repairing import Draft, Repairs, repair
 from whisfusion_jax.decoding.unmasking import Repair
 from whisfusion_jax.decoding.vocabulary import Vocabulary
@@ -41,6 +40,9 @@ class Reader:
     def empty_cache(self, rows: int, length: int) -> tuple:
         return ()
 
+    def read(self, tokens: jax.Array, cache: Any, position: int, cross: Any) -> tuple:
+        return tokens, cache
+
     def stretch(
         self, tokens: jax.Array, start: jax.Array, size: int, *rest: Any, **how: Any
     ) -> tuple:
@@ -53,10 +55,9 @@ class Reader:
 
 @partial(jax.jit, static_argnames="how")
 def _repaired(tokens: jax.Array, sure: jax.Array, wanted: jax.Array, how: Repairs):
-    rows = jnp.full(len(tokens), -1)
-    said = Start((), jnp.full((len(tokens), 1), START), rows, rows)
+    prompt = jnp.full((len(tokens), 1), START)
     draft, cross = Draft(tokens, sure), CrossCache((), None)
-    return repair(Reader(), cross, said, draft, how, wanted)  # type: ignore[arg-type]
+    return repair(Reader(), cross, prompt, draft, how, wanted)[0]  # type: ignore[arg-type]
 
 
 def repaired(

@@ -66,6 +66,15 @@ def read_start(
     return Start(cache, prompt, language, vocabulary.share_of_no_speech(logits))
 
 
+def read_but_last(read: Read, cross: CrossCache, said: Start, vocabulary: Vocabulary) -> Start:
+    """Read on behind the start token: all of the prompt but its last, with which texts begin."""
+    begin = vocabulary.before + 1
+    if begin >= said.prompt.shape[1] - 1:
+        return said
+    _, cache = read(said.prompt[:, begin:-1], said.cache, begin, cross)
+    return replace(said, cache=cache)
+
+
 def read_prompt(
     decoder: Decoder, cross: CrossCache, prompt: jax.Array, vocabulary: Vocabulary, length: int
 ) -> tuple[Start, jax.Array]:

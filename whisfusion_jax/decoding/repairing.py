@@ -16,7 +16,7 @@ from typing import Self
 import jax
 import jax.numpy as jnp
 
-from whisfusion_jax.decoding.autoregressive import Start
+from whisfusion_jax.decoding.autoregressive import Start, read_but_last, read_start
 from whisfusion_jax.decoding.denoising import Denoised
 from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.vocabulary import Vocabulary, likeliest
@@ -106,32 +106,31 @@ class _Window:
 def repair(
     denoiser: Denoiser,
     cross: CrossCache,
-    said: Start,
+    prompt: jax.Array,
     draft: Draft,
     how: Repairs,
     wanted: jax.Array,
-) -> Denoised:
+) -> tuple[Denoised, Start]:
     """Repair each row's draft.
 
     Args:
         denoiser: of the warm kind, which reads as Whisper's decoder does.
         cross: of the batch's audio.
-        said: the prompt, its language named; the cache is made anew.
+        prompt: [batch, p] int32, as `read_start` takes it.
         draft: [batch, length].
         wanted: [batch] bool: False for what fills the batch up.
 
     Returns:
-        one candidate each.
+        one candidate each, and what the start token says.
     """
-    rows, first = said.prompt.shape
+    (rows, first), vocabulary = prompt.shape, how.vocabulary
+    empty = denoiser.empty_cache(rows, first + how.length + how.size)
+    said = read_start(denoiser.read, denoiser.logits, empty, cross, prompt, vocabulary)
+    said = read_but_last(denoiser.read, cross, said, vocabulary)
     behind = ((0, 0), (first, how.size))
-    tokens = jnp.pad(draft.tokens, behind, constant_values=how.vocabulary.end)
+    tokens = jnp.pad(draft.tokens, behind, constant_values=vocabulary.end)
     tokens = tokens.at[:, :first].set(said.prompt)
     sure = jnp.pad(draft.sure, behind, constant_values=1.0)
-    cache = denoiser.empty_cache(rows, tokens.shape[1])
-    if first > 1:
-        # All but the last token, with which the first pass begins.
-        _, cache = denoiser.read(said.prompt[:, :-1], cache, 0, cross)
     begun = _State(
         step=jnp.int32(0),
         draft=Draft(tokens, sure),
@@ -143,7 +142,7 @@ def repair(
         ),
         start=jnp.full(rows, first - 1),
         done=~wanted,
-        cache=cache,
+        cache=said.cache,
     )
 
     def live(state: _State) -> jax.Array:
@@ -153,14 +152,14 @@ def repair(
     # What follows a text that has ended is nothing.
     there = (jnp.arange(tokens.shape[1]) <= last.start[:, None]) | ~last.done[:, None]
     found = last.written
-    found = replace(found, tokens=jnp.where(there, found.tokens, how.vocabulary.end))
+    found = replace(found, tokens=jnp.where(there, found.tokens, vocabulary.end))
     texts = slice(first, first + how.length)
     return Denoised(
         found.tokens[:, None, texts],
         found.confidence[:, None, texts],
         found.fixed_at[:, None, texts],
         found.steps[:, None],
-    )
+    ), said
 
 
 def _pass(
@@ -182,7 +181,7 @@ def _pass(
     logits = how.vocabulary.allowed(denoiser.logits(hidden[:, 0]), first=at == prompt)
     window = _window(state.draft, at, logits, end)
     stop = jnp.argmax((window.own != window.tokens) | (index == size - 1), axis=1)[:, None]
-    draft, confidence, fixed_at = _edited(state, window, _choose(window, stop, end), end)
+    draft, confidence, fixed_at = _edited(state, window, _choose(window, stop, end))
     # What is too long loses its end, and gets another.
     draft = replace(draft, tokens=draft.tokens.at[:, limit - 1 :].set(end))
     ends = (window.own == end) & (index <= stop)
@@ -286,7 +285,7 @@ def _choose(window: _Window, stop: jax.Array, end: int) -> jax.Array:
 
 
 def _edited(
-    state: _State, window: _Window, choice: jax.Array, end: int
+    state: _State, window: _Window, choice: jax.Array
 ) -> tuple[Draft, jax.Array, jax.Array]:
     """The draft along the path that was chosen, the rest moved to its end.
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from whisfusion_jax.decoding import drafts
-from whisfusion_jax.decoding.autoregressive import Start, read_start
+from whisfusion_jax.decoding.autoregressive import Start, read_but_last, read_start
 from whisfusion_jax.decoding.denoising import (
     Denoised,
     DenoisingSettings,
@@ -102,10 +102,7 @@ def denoise_by_stretches(
     positions = end + how.size
     empty = denoiser.empty_cache(batch, positions)
     said = read_start(denoiser.read, denoiser.logits, empty, cross, prompt, vocabulary)
-    if (read := vocabulary.before + 1) < first - 1:
-        # All but the last token, with which the first stretch begins.
-        _, cache = denoiser.read(said.prompt[:, read:-1], said.cache, read, cross)
-        said = replace(said, cache=cache)
+    said = read_but_last(denoiser.read, cross, said, vocabulary)
     spread = partial(jnp.repeat, repeats=settings.candidates, axis=0)
     # Candidates that are to differ have no use for what all would draft.
     draft = None if settings.candidates > 1 else draft

@@ -252,7 +252,7 @@ def rule_of(name: RuleName, steps: int | None = None, revise: float | None = Non
     if revise is None:
         return rule
     if not hasattr(rule, "revise") or not rule.stops_early:
-        raise WhisfusionError(f"{name} has nothing to revise: it asks again for what it is told to")
+        raise WhisfusionError(f"{name} has nothing to revise: it goes by its own schedule")
     return dataclasses.replace(rule, revise=revise)
 
 

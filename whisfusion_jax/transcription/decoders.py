@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whisfusion_jax.decoding.autoregressive import Start, read_start
+from whisfusion_jax.decoding.autoregressive import Start
 from whisfusion_jax.decoding.beam import decode_by_beam
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings, Draws, denoise
@@ -217,11 +217,9 @@ class Diffusion:
 def _repaired(model: Denoisers, heard: Heard, asked: Asked, how: Repairs) -> Texts:
     assert model.merges is not None  # or there was no head to read
     assert heard.pieces is not None
-    denoiser, vocabulary = model.denoiser, how.vocabulary
-    empty = denoiser.empty_cache(*asked.prompt.shape)
-    said = read_start(denoiser.read, denoiser.logits, empty, heard.cross, asked.prompt, vocabulary)
-    draft = Draft.of(*model.merges(*heard.pieces), how.length, vocabulary.end)
-    return _texts(repair(denoiser, heard.cross, said, draft, how, asked.wanted), said)
+    draft = Draft.of(*model.merges(*heard.pieces), how.length, how.vocabulary.end)
+    found, said = repair(model.denoiser, heard.cross, asked.prompt, draft, how, asked.wanted)
+    return _texts(found, said)
 
 
 def _by_stretches(
