@@ -64,8 +64,8 @@ def write_random(path: Path, size: str, shapes: dict[str, tuple[int, ...]]) -> N
     (path / "generation_config.json").write_text(json.dumps(generation))
     (path / "tokenizer.json").write_text(byte_tokenizer())
     random = np.random.default_rng(0)
-    sources = plan(NAMES, HuggingFaceCheckpoint.leaves, config)
-    weight_map = {}
+    sources = plan(NAMES, HuggingFaceCheckpoint.leaves, config.layers)
+    weight_map: dict[str, str] = {}
     by_shard: dict[str, list[str]] = {}
     for name in shapes:
         by_shard.setdefault(".".join(name.split(".")[:3]), []).append(name)

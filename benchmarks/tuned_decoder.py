@@ -109,7 +109,7 @@ def tune(
     state = optimizer.init(learned)
     plan = Plan(encoded, steps, POSITIONS, canvases=1, seed=1)
     for number in track(range(steps), description="tuning"):
-        batch = load_batch(plan[number], encoded, shortlist)
+        batch = load_batch(plan[number], plan, shortlist)
         learned, state = step(learned, state, frozen, table, memory, batch)
     return nnx.merge(graph, frozen, learned)
 
