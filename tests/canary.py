@@ -5,6 +5,7 @@ import json
 import struct
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -45,7 +46,7 @@ def pieces(special: bool = True, plain: bool = True) -> bytes:
     )
 
 
-def _with_taps(stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def with_taps(stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Pointwise convolutions have a single tap there."""
     return {
         name: each[..., None] if "pointwise_conv" in name and each.ndim == 2 else each
@@ -66,20 +67,39 @@ def tensors(config: CanaryConfig = SMALL, seed: int = 0) -> dict[str, np.ndarray
     return found
 
 
+def transformers_encoder(encoder: FastConformerConfig) -> dict[str, Any]:
+    """Its settings."""
+    return {
+        "model_type": "parakeet_encoder", "num_mel_bins": encoder.mel_bins,
+        "hidden_size": encoder.width, "num_attention_heads": encoder.heads,
+        "num_hidden_layers": encoder.layers, "intermediate_size": encoder.hidden,
+        "subsampling_conv_channels": encoder.channels, "conv_kernel_size": encoder.taps,
+        "attention_bias": encoder.bias, "convolution_bias": encoder.bias,
+        "scale_input": encoder.scaled,
+    }  # fmt: skip
+
+
+def nemo_encoder(encoder: FastConformerConfig) -> dict[str, Any]:
+    """Its settings."""
+    return {
+        "_target_": "nemo.collections.asr.modules.ConformerEncoder",
+        "feat_in": encoder.mel_bins, "feat_out": -1, "n_layers": encoder.layers,
+        "d_model": encoder.width, "use_bias": encoder.bias, "subsampling": "dw_striding",
+        "subsampling_factor": 8, "subsampling_conv_channels": encoder.channels,
+        "ff_expansion_factor": encoder.hidden // encoder.width, "n_heads": encoder.heads,
+        "self_attention_model": "rel_pos", "att_context_size": [-1, -1],
+        "xscaling": encoder.scaled, "conv_kernel_size": encoder.taps,
+        "conv_norm_type": "batch_norm", "dropout": 0.1,
+    }  # fmt: skip
+
+
 def write_transformers(path: Path, config: CanaryConfig, weights: dict[str, np.ndarray]) -> Path:
     """A directory as `CanaryForConditionalGeneration.save_pretrained` leaves it."""
     path.mkdir(parents=True)
     encoder = config.encoder
     settings = {
         "model_type": "canary",
-        "encoder_config": {
-            "model_type": "parakeet_encoder", "num_mel_bins": encoder.mel_bins,
-            "hidden_size": encoder.width, "num_attention_heads": encoder.heads,
-            "num_hidden_layers": encoder.layers, "intermediate_size": encoder.hidden,
-            "subsampling_conv_channels": encoder.channels, "conv_kernel_size": encoder.taps,
-            "attention_bias": encoder.bias, "convolution_bias": encoder.bias,
-            "scale_input": encoder.scaled,
-        },
+        "encoder_config": transformers_encoder(encoder),
         "decoder_config": {
             "vocab_size": config.vocabulary, "hidden_size": config.width,
             "num_attention_heads": config.heads, "num_key_value_heads": config.heads,
@@ -95,7 +115,7 @@ def write_transformers(path: Path, config: CanaryConfig, weights: dict[str, np.n
     computed = {"decoder.positions": canary.sinusoids(config.text_positions, config.width)}
     weights = {name: weights[name] for name in weights if name not in computed}
     stored = theirs(weights, rules, canary.TransformersCanary.leaves, config.layers)
-    stored = _with_taps(stored)
+    stored = with_taps(stored)
     named = {f"model.{name}" if name != "proj_out.bias" else name: stored[name] for name in stored}
     for layer in range(config.decoder_layers):
         for part in ("self_attn", "encoder_attn"):
@@ -116,21 +136,10 @@ def write_nemo(
     Args:
         several: an aggregate of tokenizers, special tokens in one of their own.
     """
-    import torch
-
     encoder = config.encoder
     settings = {
         "target": "nemo.collections.asr.models.aed_multitask_models.EncDecMultiTaskModel",
-        "encoder": {
-            "_target_": "nemo.collections.asr.modules.ConformerEncoder",
-            "feat_in": encoder.mel_bins, "feat_out": -1, "n_layers": encoder.layers,
-            "d_model": encoder.width, "use_bias": encoder.bias, "subsampling": "dw_striding",
-            "subsampling_factor": 8, "subsampling_conv_channels": encoder.channels,
-            "ff_expansion_factor": encoder.hidden // encoder.width, "n_heads": encoder.heads,
-            "self_attention_model": "rel_pos", "att_context_size": [-1, -1],
-            "xscaling": encoder.scaled, "conv_kernel_size": encoder.taps,
-            "conv_norm_type": "batch_norm", "dropout": 0.1,
-        },
+        "encoder": nemo_encoder(encoder),
         "transf_encoder": {"num_layers": 0},
         "transf_decoder": {
             "config_dict": {
@@ -155,13 +164,25 @@ def write_nemo(
         }
     rules = (*nemo_rules(encoder), *canary.NEMO)
     stored = theirs(weights, rules, canary.NemoCanary.leaves, config.layers)
-    stored = _with_taps(stored)
+    stored = with_taps(stored)
     stored["log_softmax.mlp.layer0.weight"] = stored[canary.NEMO[0].theirs]
     stored["preprocessor.featurizer.window"] = np.ones(400, np.float32)
     for layer in range(config.decoder_layers):
         for part in ("first_sub_layer", "second_sub_layer"):
             name = f"transf_decoder._decoder.layers.{layer}.{part}.key_net.bias"
             stored[name] = np.zeros(config.width, np.float32)
+    return write_archive(path, settings, stored, models)
+
+
+def write_archive(
+    path: Path,
+    settings: dict[str, Any],
+    stored: dict[str, np.ndarray],
+    models: dict[str, bytes],
+) -> Path:
+    """A tar of settings, tensors and tokenizers; needs torch."""
+    import torch
+
     weights_file = io.BytesIO()
     torch.save({name: torch.from_numpy(each.copy()) for name, each in stored.items()}, weights_file)
     files = {

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from whisfusion_jax.bundle import Bundle, named_variables, parameter_shapes, write_bundle
 from whisfusion_jax.config import (
     BundleConfig,
+    CtcConfig,
     DenoiserConfig,
     ModelConfig,
     TokenRules,
@@ -60,11 +61,13 @@ def byte_tokenizer() -> str:
     return tokenizer.to_str()
 
 
-def random_tensors(config: ModelConfig, seed: int = 0, dtype: type = np.float32) -> dict:
+def random_tensors(
+    config: ModelConfig, seed: int = 0, dtype: type = np.float32, ctc: CtcConfig | None = None
+) -> dict:
     """Weights by our names; large enough that texts vary."""
     random = np.random.default_rng(seed)
     tensors = {}
-    for name, shape in sorted(parameter_shapes(config).items()):
+    for name, shape in sorted(parameter_shapes(config, ctc).items()):
         tensor = random.normal(size=shape)
         if name.endswith("kernel"):
             tensor /= np.sqrt(np.prod(shape[:-1]))

@@ -17,7 +17,7 @@ def test_a_config_builds_all_that_a_run_needs(path: Path) -> None:
     config = read_config(path)
     make_optimizer(config.optimizer, config.steps)
     assert all(callable(step_settings(config, phase).loss) for phase in config.phases)
-    assert config.bundle in (*WHISPER_SIZES, "bundles/canary-1b-flash")
+    assert config.bundle in (*WHISPER_SIZES, "bundles/canary-1b-flash", "bundles/parakeet-ctc-1.1b")
 
 
 def test_the_large_one_has_the_papers_size() -> None:

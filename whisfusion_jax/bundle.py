@@ -2,8 +2,8 @@
 
 config.json      sizes, token rules, where the weights came from
 tokenizer.json   Hugging Face `tokenizers`
-encoder/         Whisper's encoder, an Orbax checkpoint; so are the other folders
-decoder/         Whisper's decoder; a bundle that was trained for denoising may lack it
+encoder/         the pre-trained encoder, an Orbax checkpoint; so are the other folders
+decoder/         its own decoder; Parakeet has none, and what was trained for denoising may lack it
 memory/          the padding memory; absent if there is none
 denoiser/        a masked-diffusion decoder; absent if there is none
 ctc/             a CTC head, which drafts for decoders; absent if there is none
@@ -30,9 +30,16 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 
-from whisfusion_jax.config import BundleConfig, DenoiserConfig, ModelConfig, WhisperConfig
+from whisfusion_jax.config import (
+    BundleConfig,
+    CtcConfig,
+    DenoiserConfig,
+    ModelConfig,
+    ParakeetConfig,
+    WhisperConfig,
+)
 from whisfusion_jax.errors import BundleError, WhisfusionError
-from whisfusion_jax.models.ctc import CtcHead
+from whisfusion_jax.models.ctc import CtcHead, head_of
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import Encoder
@@ -118,7 +125,7 @@ class Bundle:
             BundleError: the bundle has none.
         """
         if not self.has_decoder:
-            raise BundleError(f"{self.path}: has no decoder of Whisper's")
+            raise BundleError(f"{self.path}: has no pre-trained decoder")
         return self._load("decoder", abstract_decoder(self.config.model), dtype, mesh)
 
     def load_denoiser(
@@ -144,7 +151,7 @@ class Bundle:
         """
         if (config := self.config.ctc) is None:
             raise BundleError(f"{self.path}: has no CTC head")
-        abstract = nnx.eval_shape(lambda: CtcHead(config, rngs=_OneKey()))
+        abstract = nnx.eval_shape(lambda: head_of(config, rngs=_OneKey()))
         return self._load("ctc", abstract, dtype, mesh)
 
     def load_shortlist(self) -> Shortlist:
@@ -225,6 +232,7 @@ def abstract_encoder(config: ModelConfig) -> Encoder | FastConformer:
 
 def abstract_decoder(config: ModelConfig) -> Decoder:
     """The decoder's structure and shapes, without any weights."""
+    assert not isinstance(config, ParakeetConfig)  # which has none
     return nnx.eval_shape(lambda: Decoder(config, rngs=_OneKey()))
 
 
@@ -244,9 +252,16 @@ def named_variables(state: nnx.State) -> dict[str, nnx.Variable]:
     return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
 
 
-def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Every weight of both halves with its shape; names begin with `encoder.` or `decoder.`."""
-    parts = {"decoder": abstract_decoder(config), "encoder": abstract_encoder(config)}
+def parameter_shapes(
+    config: ModelConfig, ctc: CtcConfig | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Every weight of a pre-trained model with its shape; names begin as its bundle's folders."""
+    parts: dict[str, nnx.Module] = {}
+    if not isinstance(config, ParakeetConfig):
+        parts["decoder"] = abstract_decoder(config)
+    parts["encoder"] = abstract_encoder(config)
+    if ctc is not None:
+        parts["ctc"] = nnx.eval_shape(lambda: head_of(ctc, rngs=_OneKey()))
     return {
         f"{part}.{name}": tuple(variable.shape)
         for part, module in parts.items()

@@ -47,8 +47,8 @@ class DecodingOptions:
     """A bundle's directory, or published weights by name (see `whisfusion get`)."""
     decoder: DecoderName | None = None
     """diffusion writes several tokens a step, ar is Whisper's own, exact writes what ar writes,
-    several tokens a step where that is faster (on a CPU for single windows). Without it diffusion,
-    if the bundle has a denoiser."""
+    several tokens a step where that is faster (on a CPU for single windows), ctc what a CTC head
+    hears, without any decoder. Without it diffusion, if the bundle has a denoiser, else its own."""
     language: str | None = None
     """Spoken language, such as de. Without it Whisper's decoder names it."""
     task: Task = "transcribe"

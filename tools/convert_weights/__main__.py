@@ -1,4 +1,4 @@
-"""Convert a Whisper or Canary checkpoint to a bundle.
+"""Convert a Whisper, Canary or Parakeet checkpoint to a bundle.
 
 python -m tools.convert_weights whisper-base/ bundles/base --memory-from samples --verify
 python -m tools.convert_weights canary-1b-v2.nemo bundles/canary-1b-v2
@@ -31,20 +31,20 @@ def convert_weights(
     memory_from: Path | None = None,
     verify_outputs: Annotated[bool, tyro.conf.arg(name="verify")] = False,
 ) -> int:
-    """Convert a Whisper or Canary checkpoint to a bundle, tensor by tensor.
+    """Convert a Whisper, Canary or Parakeet checkpoint to a bundle, tensor by tensor.
 
-    SOURCE is a Whisper's Hugging Face directory (safetensors), CTranslate2 directory (as
-    faster-whisper keeps it) or OpenAI .pt file, or a Canary's Hugging Face directory or .nemo
-    archive (OpenAI's and NeMo's files need torch, the extra parity). If any tensor is missing,
-    unexpected or of the wrong shape, all of them are named and nothing is written.
+    SOURCE is a Whisper's Hugging Face directory (safetensors), CTranslate2 directory (as faster-
+    whisper keeps it) or OpenAI .pt file, or a Canary's or Parakeet's Hugging Face directory or
+    .nemo archive (OpenAI's and NeMo's files need torch, the extra parity). If any tensor is
+    missing, unexpected or of the wrong shape, all of them are named and nothing is written.
 
     Args:
         source: The checkpoint.
         bundle: The bundle's directory, new.
         dtype: What to store the weights in; keep leaves each as it is.
         tokenizer: A tokenizer.json; without it the one beside the weights is taken.
-        memory_from: Also make a padding memory, from the recordings in this directory; Canary,
-            which hears no padding, needs none.
+        memory_from: Also make a padding memory, from the recordings in this directory; Canary
+            and Parakeet, which hear no padding, need none.
         verify_outputs: Compare a Whisper's states and logits with transformers afterwards.
     """
     clips = _recordings(memory_from) if memory_from else []

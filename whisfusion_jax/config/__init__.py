@@ -18,6 +18,7 @@ from whisfusion_jax.config.models import (
     FastConformerConfig,
     MemoryConfig,
     ModelConfig,
+    ParakeetConfig,
     TokenRules,
     WhisperConfig,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "MeshConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "ParakeetConfig",
     "PhaseConfig",
     "ProcessesConfig",
     "TokenRules",

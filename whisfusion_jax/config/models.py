@@ -110,6 +110,10 @@ class FastConformerConfig(FromDict):
                 f"(an odd number), {self.mel_bins} mel bins (a multiple of 8)"
             )
 
+    def frames(self, seconds: int) -> int:
+        """Of so much audio: eight log-mel frames each."""
+        return -(-seconds * 100 // 8)
+
 
 @dataclass(frozen=True)
 class CanaryConfig(FromDict):
@@ -136,16 +140,44 @@ class CanaryConfig(FromDict):
 
     def frames(self, seconds: int) -> int:
         """Of the encoder, in so much audio: eight log-mel frames each."""
-        return -(-seconds * 100 // 8)
+        return self.encoder.frames(seconds)
 
 
-ModelConfig = WhisperConfig | CanaryConfig
-"""Of a pre-trained encoder and decoder."""
+@dataclass(frozen=True)
+class ParakeetConfig(FromDict):
+    """Sizes of a Parakeet: a FastConformer alone, whose CTC head writes."""
+
+    encoder: FastConformerConfig
+    vocabulary: int
+    """Text tokens, an end token, and one to start from."""
+    multilingual: ClassVar[bool] = False
+    hears_padding: ClassVar[bool] = False
+    hears_language: ClassVar[bool] = False
+
+    @property
+    def width(self) -> int:
+        """Of the states."""
+        return self.encoder.width
+
+    @property
+    def layers(self) -> Mapping[str, int]:
+        """Of the encoder."""
+        return {"encoder": self.encoder.layers}
+
+    def frames(self, seconds: int) -> int:
+        """Of the encoder, in so much audio: eight log-mel frames each."""
+        return self.encoder.frames(seconds)
+
+
+ModelConfig = WhisperConfig | CanaryConfig | ParakeetConfig
+"""Of a pre-trained encoder, and of its decoder if it has one."""
 
 
 def model_config(data: Mapping[str, Any]) -> ModelConfig:
-    """Sizes of either kind, as `dataclasses.asdict` wrote them."""
-    return (CanaryConfig if "encoder" in data else WhisperConfig).from_dict(data)
+    """Sizes of any kind, as `dataclasses.asdict` wrote them."""
+    if "encoder" not in data:
+        return WhisperConfig.from_dict(data)
+    return (CanaryConfig if "decoder_layers" in data else ParakeetConfig).from_dict(data)
 
 
 def _whisper(
@@ -256,7 +288,7 @@ class DenoiserConfig(FromDict):
     @classmethod
     def of_decoder(
         cls,
-        model: ModelConfig,
+        model: WhisperConfig | CanaryConfig,
         vocabulary: int | None = None,
         rank: int = 64,
         both_ways: bool = False,
@@ -290,8 +322,13 @@ class CtcConfig(FromDict):
     """Of those that hear what is near; one of attention is behind them."""
     stride: int = 4
     """Frames that are joined: 80 ms."""
+    plain: bool = False
+    """A pre-trained encoder's own, whose pieces are the model's tokens: one linear layer, before
+    which nothing is joined and no more is heard."""
 
     def __post_init__(self) -> None:
+        if self.plain:
+            return
         if self.width % self.heads or self.stride < 1:
             raise WhisfusionError(
                 f"CtcConfig: width {self.width} in {self.heads} heads, {self.stride} frames joined"
@@ -303,6 +340,12 @@ class CtcConfig(FromDict):
     def of_whisper(cls, model: WhisperConfig, layers: int = 2) -> Self:
         """The head of a Whisper's encoder."""
         return cls(width=model.width, heads=model.heads, layers=layers)
+
+    @classmethod
+    def of_encoder(cls, model: ParakeetConfig, pieces: int) -> Self:
+        """The head that a FastConformer was trained with."""
+        heads = model.encoder.heads
+        return cls(width=model.width, heads=heads, pieces=pieces, layers=0, stride=1, plain=True)
 
     def moments(self, frames: int) -> int:
         """That the head hears in so many frames."""

@@ -13,9 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from whisfusion_jax.config import CanaryConfig, FastConformerConfig, TokenRules
+from whisfusion_jax.config import CanaryConfig, TokenRules
 from whisfusion_jax.conversion.checkpoint import Checkpoint, read_json
-from whisfusion_jax.conversion.fastconformer import nemo_rules, transformers_rules
+from whisfusion_jax.conversion.fastconformer import (
+    nemo_rules,
+    transformers_config,
+    transformers_rules,
+)
 from whisfusion_jax.conversion.huggingface import Safetensors
 from whisfusion_jax.conversion.nemo import NemoArchive, encoder_config
 from whisfusion_jax.conversion.rules import Kind, LeafNames, Rule
@@ -107,21 +111,16 @@ class NemoCanary(CanaryCheckpoint):
         r"|.*\.num_batches_tracked"
     )
 
-    def __init__(self, path: Path) -> None:
-        """Unpack the archive.
+    def __init__(self, archive: NemoArchive) -> None:
+        """Read the settings of an opened archive, which is closed with this.
 
         Raises:
-            ConversionError: it is damaged, or of another kind of model.
+            ConversionError: it is of another kind of model.
         """
-        self.path = path
-        self._archive = NemoArchive(path)
-        try:
-            self.config, passed = nemo_config(self._archive.settings, path)
-        except ConversionError:
-            self.close()
-            raise
+        self.path, self._archive = archive.path, archive
+        self.config, passed = nemo_config(archive.settings, self.path)
         if passed:
-            warnings.warn(f"{path}: passed over: {', '.join(passed)}", stacklevel=2)
+            warnings.warn(f"{self.path}: passed over: {', '.join(passed)}", stacklevel=2)
         self.shapes = self._archive.shapes
         self.names = (*nemo_rules(self.config.encoder), *NEMO)
         if self.config.encoder.projected:
@@ -205,20 +204,9 @@ def nemo_config(settings: Mapping[str, Any], path: Path) -> tuple[CanaryConfig, 
 
 def _transformers_config(settings: Mapping[str, Any], path: Path) -> CanaryConfig:
     try:
-        encoder, decoder = settings["encoder_config"], settings["decoder_config"]
-        heard = FastConformerConfig(
-            mel_bins=encoder["num_mel_bins"],
-            width=encoder["hidden_size"],
-            heads=encoder["num_attention_heads"],
-            layers=encoder["num_hidden_layers"],
-            hidden=encoder["intermediate_size"],
-            channels=encoder["subsampling_conv_channels"],
-            taps=encoder["conv_kernel_size"],
-            bias=encoder["attention_bias"],
-            scaled=encoder["scale_input"],
-        )
+        decoder = settings["decoder_config"]
         return CanaryConfig(
-            encoder=heard,
+            encoder=transformers_config(settings["encoder_config"]),
             vocabulary=decoder["vocab_size"],
             width=decoder["hidden_size"],
             heads=decoder["num_attention_heads"],

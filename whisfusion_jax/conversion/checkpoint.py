@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from whisfusion_jax.config import ModelConfig, TokenRules
+from whisfusion_jax.config import CtcConfig, ModelConfig, TokenRules
 from whisfusion_jax.conversion.rules import LeafNames, Rule
 from whisfusion_jax.errors import ConversionError
 
@@ -25,6 +25,8 @@ class Checkpoint(ABC):
     rules: TokenRules | None
     """Suppressed tokens; None where the format doesn't say (then derived from the tokenizer)."""
     alignment_heads: tuple[tuple[int, int], ...]
+    ctc: CtcConfig | None = None
+    """Of a CTC head that comes along."""
     shapes: Mapping[str, tuple[int, ...]]
     """Of every tensor there, by its name."""
 

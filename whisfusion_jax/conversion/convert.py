@@ -12,7 +12,9 @@ from whisfusion_jax.conversion.canary import NemoCanary, TransformersCanary
 from whisfusion_jax.conversion.checkpoint import Checkpoint, read_json
 from whisfusion_jax.conversion.ctranslate2 import CTranslate2Checkpoint
 from whisfusion_jax.conversion.huggingface import HuggingFaceCheckpoint
+from whisfusion_jax.conversion.nemo import NemoArchive
 from whisfusion_jax.conversion.openai import OpenAICheckpoint
+from whisfusion_jax.conversion.parakeet import PARAKEETS, NemoParakeet, TransformersParakeet
 from whisfusion_jax.conversion.rules import Plan, Source, plan
 from whisfusion_jax.errors import ConversionError
 from whisfusion_jax.storage import Tensor
@@ -27,11 +29,13 @@ def open_checkpoint(path: Path) -> Checkpoint:
         ConversionError: nothing known is there, or it is damaged.
     """
     if path.is_file():
-        return NemoCanary(path) if path.suffix == ".nemo" else OpenAICheckpoint(path)
+        return _open_nemo(path) if path.suffix == ".nemo" else OpenAICheckpoint(path)
     if (path / "model.bin").exists():
         return CTranslate2Checkpoint(path)
     if list(path.glob("model*.safetensors*")):
         kind = read_json(path / "config.json").get("model_type")
+        if kind in PARAKEETS:
+            return TransformersParakeet(path)
         return TransformersCanary(path) if kind == "canary" else HuggingFaceCheckpoint(path)
     if not path.exists():
         raise ConversionError(f"{path}: no such file or directory")
@@ -39,6 +43,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
         f"{path}: no known checkpoint; looked for model.safetensors (Hugging Face), "
         "model.bin (CTranslate2), a .pt file (OpenAI), or a .nemo archive"
     )
+
+
+def _open_nemo(path: Path) -> Checkpoint:
+    archive = NemoArchive(path)
+    try:
+        canary = "transf_decoder" in archive.settings
+        return NemoCanary(archive) if canary else NemoParakeet(archive)
+    except ConversionError:
+        archive.close()
+        raise
 
 
 def convert(
@@ -56,7 +70,7 @@ def convert(
 
     Args:
         source: a Whisper's Hugging Face or CTranslate2 directory or OpenAI `.pt` file, or a
-            Canary's Hugging Face directory or `.nemo` archive.
+            Canary's or Parakeet's Hugging Face directory or `.nemo` archive.
         out: the bundle's directory, new.
         dtype: what to store weights in; None keeps the source's.
         tokenizer: a tokenizer.json; None takes the one beside the weights, or inside of them.
@@ -87,6 +101,7 @@ def convert(
             model=checkpoint.config,
             rules=checkpoint.rules or default_rules(open_tokenizer(tokenizer or beside)),
             alignment_heads=checkpoint.alignment_heads,
+            ctc=checkpoint.ctc,
             source=origin or f"converted from {source.name}",
         )
         tensors = {name: tensor(name, at) for name, at in sources.tensors.items()}
@@ -102,7 +117,7 @@ def _check(checkpoint: Checkpoint, sources: Plan) -> None:
         f"unexpected: {name} {list(shapes[name])}"
         for name in sorted(shapes.keys() - used - checkpoint.ignored)
     ]
-    for ours, expected in parameter_shapes(checkpoint.config).items():
+    for ours, expected in parameter_shapes(checkpoint.config, checkpoint.ctc).items():
         at = sources.tensors[ours]
         if at.name in shapes and (found := at.shape(shapes[at.name])) != expected:
             problems.append(f"mis-shaped: {at.name} gives {list(found)}, not {list(expected)}")

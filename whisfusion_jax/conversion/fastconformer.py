@@ -1,4 +1,7 @@
-"""How NeMo and transformers name a FastConformer's tensors."""
+"""How NeMo and transformers name a FastConformer's tensors, and its sizes."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from whisfusion_jax.config import FastConformerConfig
 from whisfusion_jax.conversion.rules import Kind, Rule
@@ -28,6 +31,25 @@ def nemo_rules(config: FastConformerConfig) -> tuple[Rule, ...]:
 def transformers_rules(config: FastConformerConfig) -> tuple[Rule, ...]:
     """Names as in transformers' `ParakeetEncoder`."""
     return _rules(config, _TRANSFORMERS)
+
+
+def transformers_config(settings: Mapping[str, Any]) -> FastConformerConfig:
+    """The sizes of transformers' encoder.
+
+    Raises:
+        KeyError: one is missing.
+    """
+    return FastConformerConfig(
+        mel_bins=settings["num_mel_bins"],
+        width=settings["hidden_size"],
+        heads=settings["num_attention_heads"],
+        layers=settings["num_hidden_layers"],
+        hidden=settings["intermediate_size"],
+        channels=settings["subsampling_conv_channels"],
+        taps=settings["conv_kernel_size"],
+        bias=settings["attention_bias"],
+        scaled=settings["scale_input"],
+    )
 
 
 def _rules(config: FastConformerConfig, at: dict[str, str]) -> tuple[Rule, ...]:

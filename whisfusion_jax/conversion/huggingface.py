@@ -111,7 +111,7 @@ class HuggingFaceCheckpoint(Safetensors):
         settings = read_json(path / "config.json")
         if settings.get("model_type") != "whisper":
             raise ConversionError(
-                f"{path}: model_type is {settings.get('model_type')!r}, not whisper or canary"
+                f"{path}: model_type is {settings.get('model_type')!r}, not whisper, canary or parakeet"
             )
         self.config = _config(settings, path)
         generation = path / "generation_config.json"

@@ -198,7 +198,8 @@ class _Writer:
 
     def __init__(self, bundle: Bundle, journal: Journal, heard: bool, teach: bool) -> None:
         self._heard, self._teach = heard, teach
-        self._encoder, self._decoder = bundle.load_encoder(), bundle.load_decoder()
+        self._encoder = bundle.load_encoder()
+        self._decoder = bundle.load_decoder() if heard or teach else None
         self._memory = needed_memory(bundle)
         self._tokenizer, self._model = bundle.tokenizer, bundle.config.model
         self._vocabulary = Vocabulary(

@@ -1,10 +1,11 @@
 """A CTC head on the encoder's states: what is heard at each moment, all at once.
 
-It drafts a whole text before the decoder's first pass (`decoding/drafts.py`). No word of it is
-believed that the decoder doesn't agree to, so it may be small and learn from little. It spells in
-pieces of words, of which there are few: what was never heard in training can be spelled all the
-same (`text/merging.py` makes tokens of them). (Connectionist temporal classification: Graves and
-others, 2006.)
+A FastConformer brings its own, which writes well alone. On Whisper's states it is ours: it drafts a
+whole text before the decoder's first pass (`decoding/drafts.py`). No word of it is believed that
+the decoder doesn't agree to, so it may be small and learn from little. It spells in pieces of
+words, of which there are few: what was never heard in training can be spelled all the same
+(`text/merging.py` makes tokens of them). (Connectionist temporal classification: Graves and others,
+2006.)
 """
 
 import jax
@@ -54,6 +55,55 @@ class NearBlock(nnx.Module):
 
 
 class CtcHead(nnx.Module):
+    """What is said at each moment, by scores."""
+
+    stride: int
+    """Frames of a moment."""
+
+    def __call__(self, states: jax.Array) -> jax.Array:
+        """Scores for each moment, several frames joined.
+
+        Args:
+            states: [batch, frames, width] of the encoder, without the padding memory's.
+
+        Returns:
+            [batch, moments, 1 + pieces] float32; the blank's first.
+        """
+        raise NotImplementedError
+
+    def hear(
+        self, states: jax.Array, there: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """What is said: repetitions and blanks gone.
+
+        Args:
+            states: as above.
+            there: [batch, frames] bool: what is no padding; None where the encoder hears that.
+
+        Returns:
+            [batch, moments] int32: pieces, then BLANK; and their probabilities, float32.
+        """
+        scores = self(states)
+        heard = arg_max(scores) - 1
+        if there is not None:
+            heard = jnp.where(there[:, :: self.stride], heard, BLANK)
+        sure = jnp.exp(scores.max(-1) - jax.nn.logsumexp(scores, axis=-1))
+        return collapsed(heard, sure)
+
+
+class PlainHead(CtcHead):
+    """A pre-trained encoder's own: scores for each frame, whose pieces are the model's tokens."""
+
+    stride = 1
+
+    def __init__(self, config: CtcConfig, *, rngs: nnx.Rngs) -> None:
+        self.output = nnx.Linear(config.width, 1 + config.pieces, rngs=rngs)
+
+    def __call__(self, states: jax.Array) -> jax.Array:
+        return self.output(states).astype(jnp.float32)
+
+
+class DeepHead(CtcHead):
     """Frames joined by a few, blocks that hear what is near, one of attention, and scores."""
 
     def __init__(self, config: CtcConfig, *, rngs: nnx.Rngs) -> None:
@@ -67,14 +117,6 @@ class CtcHead(nnx.Module):
         self.output = nnx.Linear(width, 1 + config.pieces, rngs=rngs)
 
     def __call__(self, states: jax.Array) -> jax.Array:
-        """Scores for each moment, several frames joined.
-
-        Args:
-            states: [batch, frames, width] of the encoder, without the padding memory's.
-
-        Returns:
-            [batch, moments, 1 + pieces] float32; the blank's first.
-        """
         batch, frames, _ = states.shape
         x = jnp.pad(self.states_norm(states), ((0, 0), (0, -frames % self.stride), (0, 0)))
         x = self.join(x.reshape(batch, -1, x.shape[-1] * self.stride))
@@ -82,20 +124,6 @@ class CtcHead(nnx.Module):
             x = block(x)
         x = self.whole(x, self.whole.keys_values(x))
         return self.output(self.norm(x)).astype(jnp.float32)
-
-    def hear(self, states: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """What is said: repetitions and blanks gone.
-
-        Args:
-            states: as above.
-
-        Returns:
-            [batch, moments] int32: pieces, then BLANK; and their probabilities, float32.
-        """
-        scores = self(states)
-        heard = arg_max(scores) - 1
-        sure = jnp.exp(scores.max(-1) - jax.nn.logsumexp(scores, axis=-1))
-        return collapsed(heard, sure)
 
 
 def collapsed(heard: jax.Array, sure: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -111,9 +139,14 @@ def collapsed(heard: jax.Array, sure: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jax.vmap(row)(heard, sure, to)
 
 
-def ctc_head(config: CtcConfig, seed: int = 0) -> CtcHead:
+def head_of(config: CtcConfig, *, rngs: nnx.Rngs) -> CtcHead:
+    """A head of either kind."""
+    return (PlainHead if config.plain else DeepHead)(config, rngs=rngs)
+
+
+def ctc_head(config: CtcConfig, seed: int = 0) -> DeepHead:
     """A head that has learned nothing."""
-    head = CtcHead(config, rngs=nnx.Rngs(seed))
+    head = DeepHead(config, rngs=nnx.Rngs(seed))
     head.output.kernel.set_value(_LENGTH * head.output.kernel[...])
     # At most moments nothing new is said.
     assert head.output.bias is not None

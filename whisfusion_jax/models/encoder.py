@@ -31,6 +31,12 @@ class AudioStates:
         """[batch, frames, width]: the audio's own states."""
         return self.states[:, : self.frames]
 
+    def there(self) -> jax.Array | None:
+        """[batch, frames] bool: what is no padding; None where the encoder hears that."""
+        if self.bias is None or self.bias.ndim < 4 or self.frames is not None:
+            return None
+        return self.bias[:, 0, 0] == 0
+
 
 class AudioEncoder(Protocol):
     """A pre-trained encoder: Whisper's, or a FastConformer."""

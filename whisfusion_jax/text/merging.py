@@ -32,7 +32,9 @@ class Merges:
 
     @classmethod
     def of(cls, tokenizer: WhisperTokenizer) -> Self:
-        """A vocabulary's."""
+        """A vocabulary's; of one that isn't of bytes none, as its heads spell in its tokens."""
+        if not tokenizer.of_bytes:
+            return cls(jnp.full(1, 2**32 - 1, jnp.uint32), jnp.zeros(1, jnp.int32), tokenizer.end)
         left, right, merged = tokenizer.merges.T.astype(np.uint32)
         # One that no token reaches stands for none.
         pairs = np.append(left * tokenizer.end + right, np.uint32(2**32 - 1))

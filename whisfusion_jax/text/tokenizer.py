@@ -1,4 +1,4 @@
-"""Whisper's and Canary's tokenizers, by Hugging Face `tokenizers`; special tokens go by name."""
+"""Whisper's, Canary's, Parakeet's tokenizers, by Hugging Face's; special tokens go by name."""
 
 import json
 import re
@@ -28,8 +28,10 @@ def open_tokenizer(path: epath.PathLike) -> "WhisperTokenizer":
         tokenizer = Tokenizer.from_str(epath.Path(path).read_text())
     except Exception as error:  # the library raises bare Exception
         raise WhisfusionError(f"{path}: no readable tokenizer ({error})") from None
-    canary = tokenizer.token_to_id("<|startofcontext|>") is not None
-    return (CanaryTokenizer if canary else WhisperTokenizer)(tokenizer)
+    if tokenizer.token_to_id("<|startofcontext|>") is not None:
+        return CanaryTokenizer(tokenizer)
+    whisper = tokenizer.token_to_id("<|notimestamps|>") is not None
+    return (WhisperTokenizer if whisper else ParakeetTokenizer)(tokenizer)
 
 
 class WhisperTokenizer:
@@ -156,3 +158,24 @@ class CanaryTokenizer(WhisperTokenizer):
 
     def earlier(self, text: str, most: int) -> list[int]:
         raise WhisfusionError("initial_prompt: Canary takes none")
+
+
+class ParakeetTokenizer(WhisperTokenizer):
+    """Of a Parakeet: text tokens, the end token, and one to start from; no language is named."""
+
+    of_bytes = False
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__(tokenizer)
+        self.languages = {}
+
+    @property
+    def no_speech(self) -> None:
+        """There is no such token."""
+
+    def prompt(self, language: str | None, task: Task = "transcribe") -> list[int]:
+        """What a denoiser starts from, whatever language is spoken."""
+        return [self.start]
+
+    def earlier(self, text: str, most: int) -> list[int]:
+        raise WhisfusionError("initial_prompt: Parakeet takes none")

@@ -19,6 +19,7 @@ from whisfusion_jax.config import (
     CtcConfig,
     DenoiserConfig,
     OptimizerConfig,
+    ParakeetConfig,
     PhaseConfig,
     TrainConfig,
 )
@@ -162,6 +163,10 @@ def _sizes(config: TrainConfig, bundle: Bundle) -> tuple[DenoiserConfig, Shortli
     else:
         shortlist = Shortlist.of_texts(_lines(config.sentences), bundle.tokenizer, config.commonest)
     if config.denoiser is None:
+        if isinstance(model, ParakeetConfig):
+            raise WhisfusionError(
+                f"{bundle.path}: has no decoder to start from, so `denoiser` must give sizes"
+            )
         # Weights that learn need no adapters.
         rank = 0 if config.both_ways else 64
         sizes = DenoiserConfig.of_decoder(model, len(shortlist), rank, config.both_ways)

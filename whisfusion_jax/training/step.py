@@ -58,7 +58,9 @@ class Drafts:
         n = batch.targets.tokens.shape[1]
         tokens, sure = (
             jnp.pad(each, ((0, 0), (0, n)), constant_values=fill)[:, :n]
-            for each, fill in zip(self.merges(*self.head.hear(states)), (-1, 1.0), strict=True)
+            for each, fill in zip(
+                self.merges(*self.head.hear(states, audio.there())), (-1, 1.0), strict=True
+            )
         )
         return Draft(jnp.where(tokens < 0, self.end, tokens), jnp.where(tokens < 0, 1.0, sure))
 

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import DenoiserConfig, TokenRules
+from whisfusion_jax.config import DenoiserConfig, ParakeetConfig, TokenRules
 from whisfusion_jax.decoding.denoising import DenoisingSettings
 from whisfusion_jax.decoding.unmasking import PositionBiased, Repair, Rule, TopN, UnmaskingRule
 from whisfusion_jax.decoding.vocabulary import Vocabulary
@@ -26,6 +26,7 @@ from whisfusion_jax.transcription.decoders import (
     Denoisers,
     Diffusion,
     Exact,
+    Spelled,
 )
 
 STRETCH = 12
@@ -50,8 +51,8 @@ class Choice:
     models: Any
     """As `decode` takes them."""
     decode: Decode
-    reader: Decoder | Denoiser
-    """Whose cross-attention reads what is heard."""
+    reader: Decoder | Denoiser | None
+    """Whose cross-attention reads what is heard, if any does."""
     head: CtcHead | None
     """That drafts."""
     shortlist: Shortlist | None
@@ -73,12 +74,14 @@ class Wishes:
     """Tokens of an earlier text in front of the prompt."""
 
 
-def _rule_for(trained: DenoiserConfig | None, wished: Rule | None) -> UnmaskingRule:
-    """Of masks; one that is to see all writes all anew."""
-    both_ways = trained is not None and trained.both_ways
+def _rule_for(
+    trained: DenoiserConfig | None, head: CtcHead | None, wished: Rule | None
+) -> UnmaskingRule:
+    """Of masks; one that was made to see all, or sees all of a head's draft, writes all anew."""
+    anew = trained is not None and (trained.both_ways or (trained.sees_all and head is not None))
     if wished is None or isinstance(wished, Repair):
-        return TopN(FEW, rewrites=True) if both_ways else PositionBiased(1.0 if trained else 0.0)
-    if both_ways and isinstance(wished, TopN):
+        return TopN(FEW, rewrites=True) if anew else PositionBiased(1.0 if trained else 0.0)
+    if anew and isinstance(wished, TopN):
         return replace(wished, rewrites=True)
     return wished
 
@@ -113,12 +116,15 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     if wishes.decoder == "ar":
         decoder = bundle.load_decoder(dtype, mesh)
         return Choice(decoder, Autoregressive(vocabulary, wishes.beams), decoder, None, None)
+    if wishes.decoder == "ctc":
+        merges = jax.device_put(Merges.of(tokenizer), replicated(mesh))
+        return Choice(merges, Spelled(vocabulary), None, drafts.load_ctc(dtype, mesh), None)
     trained = drafts.config.denoiser
     if wishes.decoder == "exact" and (drafts.config.ctc or (trained and trained.both_ways)):
         # Whisper alone repairs what a head drafts; nor would weights that see all be Whisper's.
         trained = None
     head: CtcHead | None = None
-    merges: Merges | None = None
+    merges = None
     # A head counts tokens as Whisper does, a denoiser perhaps by a shortlist.
     whole = trained is None or trained.vocabulary == config.model.vocabulary
     if drafts.config.ctc and (whole or wishes.decoder == "exact"):
@@ -130,7 +136,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     sure = (wishes.sure if wishes.sure is not None else SURE) if trained else 0.0
     if wishes.decoder == "exact" and head is not None and wishes.rule is not None:
         raise WhisfusionError("rule: exact repairs what the head hears, and has no masks")
-    rule, repair = _rule_for(trained, wishes.rule), None
+    rule, repair = _rule_for(trained, head, wishes.rule), None
     if isinstance(wishes.rule, Repair):
         _check_repair(wishes, trained, head)
         repair = wishes.rule
@@ -145,11 +151,12 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         return Choice(Denoisers(denoiser, merges, sure), writes, denoiser, head, shortlist)
     if not trained and head is None:
         raise BundleError(f"{drafts.path}: has no denoiser, and no head that drafts")
-    decoder = bundle.load_decoder(dtype, mesh)
+    decoder, model = bundle.load_decoder(dtype, mesh), config.model
+    assert not isinstance(model, ParakeetConfig)  # or it would have no decoder
     denoiser = (
         drafts.load_denoiser(dtype, mesh)[0]
         if trained
-        else untrained_denoiser(DenoiserConfig.of_decoder(config.model, rank=0), dtype)
+        else untrained_denoiser(DenoiserConfig.of_decoder(model, rank=0), dtype)
     )
     denoisers = Denoisers(on_decoder(denoiser, decoder), merges, sure)
     if on_cpu:

@@ -24,7 +24,7 @@ from whisfusion_jax.text.merging import Merges
 from whisfusion_jax.transcription.alignment import Heads, beginnings
 from whisfusion_jax.transcription.hearing import LENGTHS, Heard
 
-DecoderName = Literal["diffusion", "exact", "ar"]
+DecoderName = Literal["diffusion", "exact", "ar", "ctc"]
 
 
 @jax.tree_util.register_dataclass
@@ -214,6 +214,37 @@ class Diffusion:
         return _texts(found, Start((), asked.prompt, language, jnp.full(batch, jnp.nan)))
 
 
+@dataclass(frozen=True)
+class Spelled:
+    """What a CTC head hears, as it is: no decoder, and no pass of one."""
+
+    vocabulary: Vocabulary
+
+    def reader(self, model: Merges) -> None:
+        """There is none."""
+
+    def __call__(self, model: Merges, heard: Heard, asked: Asked, seconds: int) -> Texts:
+        """Write a batch's texts.
+
+        Args:
+            model: makes tokens of the head's pieces.
+            seconds: of audio, at most.
+        """
+        assert heard.pieces is not None
+        batch, moments = heard.pieces[0].shape
+        end = self.vocabulary.end
+        draft = Draft.of(*model(*heard.pieces), moments + 1, end)
+        tokens = jnp.where(asked.wanted[:, None], draft.tokens, end)[:, None]
+        return Texts(
+            tokens=tokens,
+            confidence=draft.sure[:, None],
+            fixed_at=jnp.zeros(tokens.shape, jnp.int32),
+            steps=jnp.zeros((batch, 1), jnp.int32),
+            language=self.vocabulary.language_of(asked.prompt),
+            no_speech=jnp.full(batch, jnp.nan),
+        )
+
+
 def _repaired(model: Denoisers, heard: Heard, asked: Asked, how: Repairs) -> Texts:
     assert model.merges is not None  # or there was no head to read
     assert heard.pieces is not None
@@ -243,7 +274,7 @@ def _texts(found: Denoised, said: Start) -> Texts:
     )
 
 
-Decode = Autoregressive | Exact | Diffusion
+Decode = Autoregressive | Exact | Diffusion | Spelled
 """How a batch's states become texts; static, so part of a compiled program's key."""
 
 
@@ -290,6 +321,8 @@ def has_use_for_head(decode: Decode, rows: int) -> bool:
     """Whether a CTC head's pieces are read in batches of so many rows."""
     if isinstance(decode, Exact):
         return decode.drafts(rows)
+    if isinstance(decode, Spelled):
+        return True
     return isinstance(decode, Diffusion) and decode.settings.candidates == 1
 
 

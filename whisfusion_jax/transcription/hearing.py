@@ -40,8 +40,8 @@ class Listener:
     """The models that hear."""
 
     encoder: AudioEncoder
-    reader: Decoder | Denoiser
-    """Whose cross-attention will read what is heard."""
+    reader: Decoder | Denoiser | None
+    """Whose cross-attention will read what is heard; None where a head writes alone."""
     memory: PaddingMemory | None
     """None for windows of 30 s."""
     head: CtcHead | None
@@ -59,9 +59,11 @@ class Listener:
         audio = self.encoder.hear(samples, lengths, self.memory)
         longest, pieces = self.model.frames(length), None
         if self.head is not None:
-            heard, sure = self.head.hear(audio.without_memory())
+            heard, sure = self.head.hear(audio.without_memory(), audio.there())
             moments = -(-longest // self.head.stride)
             pieces = _longer(heard, 1, moments, BLANK), _longer(sure, 1, moments, 0)
+        if self.reader is None:
+            return Heard(CrossCache((), None), pieces)
         cross = self.reader.cross_cache(audio)
         if cross.bias is not None:  # or the window is of 30 s, and as long as any
             positions = longest if self.memory is None else self.memory.positions(longest)

@@ -108,6 +108,7 @@ def _write(
     if not settings.heads:
         return texts
     reader, cross = decode.reader(model), heard.cross
+    assert reader is not None  # or no head of it were known
     return timed(
         texts, reader, cross, rows.prompt, rows.frames, settings.heads, length, decode.vocabulary
     )

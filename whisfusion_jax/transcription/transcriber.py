@@ -99,8 +99,8 @@ class Transcriber:
 
         Args:
             decoder: `diffusion` writes several tokens a step, `ar` is Whisper's own, `exact`
-                writes what `ar` writes, by diffusion's drafts; None is diffusion if the bundle has
-                a denoiser.
+                writes what `ar` writes, by diffusion's drafts, `ctc` what a CTC head hears, without
+                any decoder; None is diffusion if the bundle has a denoiser, else its own.
             drafts: whose denoiser or head writes ahead; None is the bundle's own.
             language: a code such as "de"; None lets Whisper's decoder name each recording's.
             task: "translate" writes English, whatever is spoken; of multilingual models alone, and
@@ -168,7 +168,7 @@ class Transcriber:
         self._seed = seed
         if task == "translate" and not self._codes:
             raise WhisfusionError("this model knows English only: it translates nothing")
-        name = decoder or ("diffusion" if bundle.config.denoiser else "ar")
+        name = decoder or _usual(bundle)
         if task == "translate" and name == "diffusion":
             raise WhisfusionError("diffusion writes what is said: ar and exact translate")
         self._window, self._whole = window or CUT, window or WINDOW_SECONDS
@@ -188,6 +188,8 @@ class Transcriber:
         chosen = choose(bundle, drafts or bundle, wishes, dtype, mesh)
         self._shortlist = chosen.shortlist
         self._speller = Speller(tokenizer, chosen.shortlist, winner)
+        if word_times and chosen.reader is None:
+            raise WhisfusionError("word times: are read off a decoder, which ctc is without")
         heads = _alignment_heads(bundle) if word_times else ()
         self.recogniser = Recogniser(
             Listener(bundle.load_encoder(dtype, mesh), chosen.reader, memory, chosen.head, model),
@@ -423,6 +425,13 @@ def _transcript(recording: Recording) -> Transcript:
         compute_seconds=recording.compute_seconds,
         warning=recording.warning,
     )
+
+
+def _usual(bundle: Bundle) -> DecoderName:
+    """The decoder of who names none."""
+    if bundle.config.denoiser:
+        return "diffusion"
+    return "ctc" if bundle.config.ctc and not bundle.has_decoder else "ar"
 
 
 def _alignment_heads(bundle: Bundle) -> Heads:
