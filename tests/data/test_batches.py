@@ -12,7 +12,7 @@ from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import TokenRules
 from whisfusion_jax.conversion.memory import add_memory
-from whisfusion_jax.data.batches import Plan, batches, load_batch
+from whisfusion_jax.data.batches import Plan, batches, evenly, load_batch
 from whisfusion_jax.data.encoded import Encoded, Examples, encode, encode_examples
 from whisfusion_jax.data.live import Live
 from whisfusion_jax.data.sources import Example
@@ -179,6 +179,17 @@ def test_an_epoch_has_every_example_and_equal_shapes(
         assert (batch.targets.teacher_probs.sum(-1) <= 1.001).all()
     assert seen == set(range(10))
     assert [n.tolist() for n in whole.epoch(0)] != [n.tolist() for n in whole.epoch(1)]
+
+
+def test_languages_are_drawn_by_temperature() -> None:
+    shares = np.repeat([1.0, 10.0], [1000, 10])  # a rare language ten times as often
+    numbers = np.random.default_rng(0).permutation(1010)
+    drawn = evenly(np.random.default_rng(1), numbers, shares)
+    times = np.bincount(drawn, minlength=1010)
+    assert len(drawn) == 1010
+    assert times[:1000].max() <= 1
+    assert 9 <= times[1000:].min() <= times[1000:].max() <= 10
+    assert sorted(evenly(np.random.default_rng(1), numbers, np.ones(1010))) == list(range(1010))
 
 
 def test_processes_share_each_batch(encoded: Encoded) -> None:

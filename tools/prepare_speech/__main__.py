@@ -4,6 +4,8 @@ python -m tools.prepare_speech made --sentences en.txt --language en --utterance
 python -m tools.prepare_speech recorded --manifest digits/manifest.jsonl --without-speakers theo
 python -m tools.prepare_speech corpus LibriSpeech
 python -m tools.prepare_speech voice-acting queen.1c
+python -m tools.prepare_speech captions usr/share/tuxpaint/stamps
+python -m tools.prepare_speech prompts usr/share/asterisk/sounds
 """
 
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 
 import tyro
 
+from tools.prepare_speech import read_aloud
 from tools.prepare_speech.voice_acting import unpack_speech
 from whisfusion_jax.cli import run
 from whisfusion_jax.data.manifest_speech import ManifestSpeech, ManifestSpeechConfig
@@ -129,6 +132,45 @@ def voice_acting(
     return 0
 
 
+def captions(
+    stamps: tyro.conf.Positional[Path],
+    languages: tuple[str, ...] = ("fr", "es", "ru", "ca", "ro", "bg", "el", "be", "da"),
+    data_dir: Path = Path("data"),
+) -> int:
+    """Take over captions of pictures that people read aloud (GPL), a set each language.
+
+    Of Debian's package tuxpaint-stamps-default. One picture in eight makes the split `test`.
+
+    Args:
+        stamps: Its directory usr/share/tuxpaint/stamps.
+        languages: Those to take.
+    """
+    for language in languages:
+        _prepare_rows(read_aloud.captions(stamps, language), f"captions_{language}", data_dir)
+    return 0
+
+
+def prompts(sounds: tyro.conf.Positional[Path], data_dir: Path = Path("data")) -> int:
+    """Take over telephone prompts (CC BY-SA), without texts: to be `heard`.
+
+    Of Debian's packages asterisk-core-sounds-es-wav and of fr, it, ru; English ones are test data,
+    and refused. One prompt in eight makes the split `test`.
+
+    Args:
+        sounds: A package's directory usr/share/asterisk/sounds.
+    """
+    rows = read_aloud.prompts(sounds)
+    _prepare_rows(rows, rows[0]["source"], data_dir)
+    return 0
+
+
+def _prepare_rows(rows: list[dict[str, Any]], name: str, data_dir: Path) -> None:
+    with TemporaryDirectory() as folder:
+        manifest = read_aloud.write_manifest(rows, Path(folder))
+        config = ManifestSpeechConfig(name=name, manifest=str(manifest), texts=False)
+        _prepare(ManifestSpeech, config, data_dir)
+
+
 def _prepare(builder: Any, config: Any, data_dir: Path) -> None:
     prepared = builder(config=config, data_dir=data_dir, file_format="array_record")
     prepared.download_and_prepare()
@@ -141,7 +183,8 @@ def _prepare(builder: Any, config: Any, data_dir: Path) -> None:
 
 
 _COMMANDS: dict[str, Callable[..., int]] = {
-    "made": made, "recorded": recorded, "corpus": corpus, "voice-acting": voice_acting
+    "made": made, "recorded": recorded, "corpus": corpus, "voice-acting": voice_acting,
+    "captions": captions, "prompts": prompts,
 }  # fmt: skip
 
 

@@ -101,6 +101,9 @@ class TrainConfig:
     """Longer examples, out of several; as a share of the others."""
     wordless: float = 0.03
     """Silence, noise and tones with empty text; as a share of the others."""
+    temperature: float = 0.5
+    """Languages are drawn as often as their share of the examples to this power says: 0 all alike,
+    1 as many as there are."""
     positions: int = 4608
     """Canvas positions, or a head's moments, that a batch reads, of all devices."""
     canvases: int = 8
@@ -121,6 +124,9 @@ class TrainConfig:
     """Learn the text that Whisper itself writes, not the one beside the speech, which may be
     missing: for the drafts of exact decoding, which Whisper must agree to. Without `keep_states`
     the speech lies in the device's memory, and each step varies it and hears its text anew."""
+    heard_above: float | None = None
+    """Leave out heard texts of whose tokens the mean log-probability is less: of voices that
+    Whisper hardly understands. With `keep_states`; None keeps all."""
     teacher: float = 1.0
     """Share of the target that is Whisper's own distribution where it is sure of the text."""
     inverse_ratio: bool = False

@@ -75,6 +75,8 @@ class Plan:
     by_bucket: bool = False
     """Canvases as long as the bucket's audio asks for, as in decoding: for a denoiser that sees its
     masks, to which their number is a hint."""
+    temperature: float = 1.0
+    """Of languages, see `TrainConfig`."""
 
     def __len__(self) -> int:
         return self.steps
@@ -95,6 +97,14 @@ class Plan:
                 canvas = self.canvas(number)
                 groups[int(encoded.bucket[number]), canvas].append(number)
         return {key: np.array(numbers) for key, numbers in sorted(groups.items())}
+
+    @cached_property
+    def _shares(self) -> np.ndarray:
+        """[examples]: how often each is drawn, beside the others: by its prompt's language."""
+        _, which, count = np.unique(
+            self.encoded.prompt, axis=0, return_inverse=True, return_counts=True
+        )
+        return (count ** (self.temperature - 1.0))[which.ravel()]
 
     def canvas(self, number: int) -> int:
         """An example's canvas length, or its moments."""
@@ -122,9 +132,21 @@ class Plan:
         for (_, canvas), numbers in self._groups.items():
             size = self.audios(canvas)
             # The last batch of a shape is filled up from the start.
-            filled = np.resize(draw.permutation(numbers), -(-len(numbers) // size) * size)
+            drawn = evenly(draw, draw.permutation(numbers), self._shares)
+            filled = np.resize(drawn, -(-len(numbers) // size) * size)
             batches += list(filled.reshape(-1, size))
         return [batches[i] for i in draw.permutation(len(batches))]
+
+
+def evenly(draw: np.random.Generator, numbers: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """As many again, each as often as its share says, give or take one; all once if they are equal.
+
+    Args:
+        shares: by number.
+    """
+    ends = np.cumsum(shares[numbers])
+    points = (draw.random() + np.arange(len(numbers))) / len(numbers)
+    return numbers[np.searchsorted(ends / ends[-1], points)]
 
 
 @lru_cache(maxsize=2)

@@ -124,6 +124,7 @@ def encode_examples(
     track: Callable[[Sequence[int]], Iterable[int]] = lambda numbers: numbers,
     heard: bool = False,
     teach: bool = True,
+    heard_above: float | None = None,
 ) -> Encoded:
     """Run the frozen encoder over a source, once; goes on where it was killed.
 
@@ -135,6 +136,7 @@ def encode_examples(
         heard: keep the text that Whisper writes instead of the source's; examples of which it finds
             no end are left out.
         teach: keep what Whisper's decoder says of each text too.
+        heard_above: leave out heard texts of whose tokens the mean log-probability is less.
 
     Raises:
         WhisfusionError: nothing can be written, or what is there is of other data.
@@ -145,7 +147,7 @@ def encode_examples(
         if not (folder / "index.npz").is_file():
             model = bundle.config.model
             journal = Journal(folder, len(source), model.width, model.frames)
-            _Writer(bundle, journal, heard, teach).write(source, track)
+            _Writer(bundle, journal, heard, teach, heard_above).write(source, track)
     except OSError as error:
         raise WhisfusionError(f"{folder}: can't be written ({error.strerror or error})") from None
     encoded = Encoded(folder)
@@ -196,8 +198,15 @@ def needed_memory(bundle: Bundle, mesh: Mesh | None = None) -> PaddingMemory | N
 class _Writer:
     """Gathers examples by bucket, and writes what is known of each."""
 
-    def __init__(self, bundle: Bundle, journal: Journal, heard: bool, teach: bool) -> None:
-        self._heard, self._teach = heard, teach
+    def __init__(
+        self,
+        bundle: Bundle,
+        journal: Journal,
+        heard: bool,
+        teach: bool,
+        heard_above: float | None,
+    ) -> None:
+        self._heard, self._teach, self._above = heard, teach, heard_above
         self._encoder = bundle.load_encoder()
         self._decoder = bundle.load_decoder() if heard or teach else None
         self._memory = needed_memory(bundle)
@@ -237,7 +246,8 @@ class _Writer:
         whole = [at for at, row in enumerate(filled[: len(rows)]) if row.tokens]
         for row in filled[: len(rows)]:
             if not row.tokens:
-                self._journal.leave_out(row.number, f"example {row.number}: Whisper finds no end")
+                why = "Whisper finds no end, or is unsure"
+                self._journal.leave_out(row.number, f"example {row.number}: {why}")
         if not whole:
             return
         known = [
@@ -257,13 +267,20 @@ class _Writer:
     def _hear(
         self, audio: AudioStates, prompt: np.ndarray, rows: list[Row], most: int
     ) -> list[Row]:
-        """The rows with Whisper's own texts; without any where there is no end."""
-        end = self._tokenizer.end
-        cross = _crossed(self._decoder, audio)
-        written = decode_greedily(self._decoder, cross, prompt, self._vocabulary, most)
+        """The rows with Whisper's own texts; without any where there is no end, or it is unsure."""
+        end, decoder = self._tokenizer.end, self._decoder
+        assert decoder is not None
+        cross = _crossed(decoder, audio)
+        written = decode_greedily(decoder, cross, prompt, self._vocabulary, most)
+        tokens, logprobs = np.asarray(written.tokens), np.asarray(written.logprobs)
+        lengths = np.argmax(tokens == end, axis=1) + 1
+        ended = (tokens == end).any(1)
+        if self._above is not None:
+            said = np.arange(tokens.shape[1]) < lengths[:, None]
+            ended &= np.where(said, logprobs, 0).sum(1) >= self._above * lengths
         return [
-            replace(row, tokens=own[: own.index(end) + 1] if end in own else [])
-            for row, own in zip(rows, np.asarray(written.tokens).tolist(), strict=True)
+            replace(row, tokens=own[:length].tolist() if whole else [])
+            for row, own, length, whole in zip(rows, tokens, lengths, ended, strict=True)
         ]
 
     def _taught(
@@ -277,6 +294,7 @@ class _Writer:
         tokens = np.full((len(rows), longest), self._tokenizer.end, np.int32)
         for at, row in enumerate(rows):
             tokens[at, : len(row.tokens)] = row.tokens
+        assert self._decoder is not None
         taught, probs = _teach(self._decoder, audio, prompt, tokens)
         return np.asarray(taught), np.asarray(probs, np.float16)
 

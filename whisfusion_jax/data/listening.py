@@ -126,6 +126,8 @@ class CutPlan:
     head: CtcConfig | None = None
     share: Share = WHOLE
     """What this process reads of every batch."""
+    temperature: float = 0.5
+    """Of languages, see `TrainConfig`."""
 
     def __len__(self) -> int:
         return self.steps
@@ -161,11 +163,11 @@ class CutPlan:
 
     @cached_property
     def _chances(self) -> np.ndarray:
-        """[utterances] float64, summed up: by length, languages by the root of theirs."""
+        """[utterances] float64, summed up: by length, languages by temperature."""
         lengths = np.diff(self.speech.begins).astype(float)
         language = self._same_language
         of_language = np.bincount(language, lengths)[language]
-        chances = np.cumsum(lengths / np.sqrt(of_language))
+        chances = np.cumsum(lengths * of_language ** (self.temperature - 1.0))
         return chances / chances[-1]
 
     @cached_property

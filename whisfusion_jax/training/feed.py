@@ -65,6 +65,7 @@ def feed_of(
         examples, config.steps, config.positions, config.canvases, config.stretch, config.seed,
         own_share(mesh), config.accumulate, head=config.ctc,
         by_bucket=isinstance(begun.sizes, DenoiserConfig) and begun.sizes.sees_all,
+        temperature=config.temperature,
     )  # fmt: skip
     return Feed(
         batches(plan, begun.shortlist),
@@ -81,7 +82,7 @@ def _heard(
     speech = Speech.of(spoken(config), tokenizer, model, reading)
     plan = CutPlan(
         speech, config.steps, config.positions, config.canvases, config.seed, config.augmented,
-        config.joined, config.wordless, config.ctc, own_share(mesh),
+        config.joined, config.wordless, config.ctc, own_share(mesh), config.temperature,
     )  # fmt: skip
     assert begun.frozen.encoder is not None
     listener = Listener.of(
@@ -114,7 +115,10 @@ def find_examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Ex
     if jax.process_index() == 0:
         encoding = partial(tracked, progress, description="encoding")
         teach = config.teacher > 0
-        encode_examples(training_source(config), bundle, folder, encoding, config.heard, teach)
+        encode_examples(
+            training_source(config), bundle, folder, encoding, config.heard, teach,
+            config.heard_above,
+        )  # fmt: skip
     multihost_utils.sync_global_devices("examples are encoded")
     return Encoded(folder)
 
