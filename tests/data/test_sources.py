@@ -1,5 +1,7 @@
 """Sources of speech: deterministic, in range, labelled."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,20 @@ def test_joined_speech_says_it_all() -> None:
         assert len(said) >= 2
         spoken = sum(2 + each for each in said)
         assert spoken <= len(example.samples) / 16_000 <= spoken + 0.7 * len(said)
+
+
+class Mixed(Few):
+    """Every other example is of another language."""
+
+    def __getitem__(self, number: int, /) -> Example:
+        return dataclasses.replace(super().__getitem__(number), language=["en", "de"][number % 2])
+
+
+def test_joined_speech_is_of_one_language() -> None:
+    for number in range(8):
+        example = Joined(Mixed(), 8)[number]
+        said = [int(word) for word in example.text.split()[1::2]]
+        assert {each % 2 for each in said} == {int(example.language == "de")}
 
 
 def test_sources_stand_one_after_the_other() -> None:

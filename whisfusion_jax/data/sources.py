@@ -144,13 +144,18 @@ class Together:
 
 @dataclass(frozen=True)
 class Joined:
-    """Several examples in a row, with pauses: longer speech than single sentences."""
+    """Several examples of one language in a row, with pauses: longer speech than single sentences.
+
+    All from near by, where others of their set are: most are of the same language.
+    """
 
     source: Source
     count: int
     seed: int = 0
     most: int = 9
     """Examples in one."""
+    near: int = 100
+    """How far away in the source they may be from the first one."""
 
     def __len__(self) -> int:
         return self.count
@@ -159,15 +164,20 @@ class Joined:
         draw = np.random.default_rng([self.seed, number])
         wanted = int(draw.integers(2, self.most + 1))
         samples, texts = np.zeros(0, np.float32), list[str]()
-        for index in draw.integers(len(self.source), size=wanted):
-            part = self.source[int(index)]
+        first = draw.integers(len(self.source))
+        others = first + draw.integers(-self.near, self.near + 1, size=wanted - 1)
+        language = self.source[int(first)].language
+        for index in (first, *others):
+            part = self.source[int(index) % len(self.source)]
+            if part.language != language:
+                continue
             pause = np.zeros(int(draw.uniform(0.1, 0.7) * SAMPLE_RATE) if texts else 0, np.float32)
             longer = np.concatenate([samples, pause, part.samples])
             if texts and len(longer) > LONGEST_SECONDS * SAMPLE_RATE:
                 break
             samples = longer
             texts.append(part.text)
-        return Example(samples, " ".join(texts), part.language)
+        return Example(samples, " ".join(texts), language)
 
 
 @dataclass(frozen=True)
