@@ -22,7 +22,8 @@ from whisfusion_jax.evaluation.error_rates import (
     character_errors,
     word_errors,
 )
-from whisfusion_jax.text.normalise import normaliser_for
+from whisfusion_jax.evaluation.languages import group_averages
+from whisfusion_jax.text.normalise import WITHOUT_SPACES, normaliser_for
 from whisfusion_jax.transcription.transcript import Transcript
 
 _normaliser = cache(normaliser_for)
@@ -47,6 +48,11 @@ class Result:
     compute_seconds: float
     steps: float
     """Passes of the decoder, the mean over the recording's windows."""
+
+    @property
+    def errors(self) -> Errors:
+        """On characters in languages that are written without spaces, on words in others."""
+        return self.characters if self.language in WITHOUT_SPACES else self.words
 
     def to_dict(self) -> dict[str, Any]:
         fields = {name: getattr(self, name) for name in _PLAIN}
@@ -77,7 +83,8 @@ class Report:
         return {
             "summary": self.summary,
             "by_speaker": _rates(self.results, lambda result: result.speaker),
-            "by_language": _rates(self.results, lambda result: result.language),
+            "by_language": self.by_language,
+            "by_group": group_averages(self.by_language),
             "by_source": _rates(self.results, lambda result: result.source),
             "failures": list(self.failures),
             "utterances": [result.to_dict() for result in self.results],
@@ -85,6 +92,11 @@ class Report:
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+    @property
+    def by_language(self) -> dict[str, dict[str, Any]]:
+        """Sums over each language's utterances."""
+        return _rates(self.results, lambda result: result.language)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -131,6 +143,10 @@ class Report:
                 str(row["words"]), f"{row['steps']:.2f}", f"{row['rtfx']:.1f}",
             )  # fmt: skip
         console.print(table)
+        averages = group_averages(self.by_language)
+        if len(averages) > 1:
+            said = ", ".join(f"{name} {100 * rate:.2f} %" for name, rate in averages.items())
+            console.print(f"mean error rate of a group's languages: {said}")
         if summary["auroc"] is not None:
             console.print(
                 f"a word's confidence: calibration error {100 * summary['calibration_error']:.1f} "
@@ -225,6 +241,7 @@ def _rates(
             "utterances": len(group),
             "wer": words.rate,
             "cer": characters.rate,
+            "error_rate": sum((result.errors for result in group), NONE).rate,
             "words": words.words,
             **{k: v for k, v in dataclasses.asdict(words).items() if k != "hits"},
             "steps": float(np.mean([result.steps for result in group])),
