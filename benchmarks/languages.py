@@ -114,17 +114,14 @@ def _on_set(path: Path, name: str, transcribers: dict[str, Transcriber], most: i
     language = examples[0].language
     normalise = normaliser_for(language)
     count = character_errors if language in WITHOUT_SPACES else word_errors
-    rows: list[Row] = []
-    own: list[Transcript] = []
-    named: list[str | None] = []
-    for contender, transcriber in transcribers.items():
-        with progress_bar() as progress:
-            found, heard = [], []
-            for example in progress.track(examples, description=f"{name} by {contender}"):
-                found.append(transcriber.transcribe(example.samples, language))
-                heard.append(transcriber.transcribe(example.samples).language)
-        if not rows:
-            own, named = found, heard
+    sounds = [each.samples for each in examples]
+    rows = []
+    by_contender = {
+        contender: [_transcribed(transcriber, sounds, each, name) for each in (language, None)]
+        for contender, transcriber in transcribers.items()
+    }
+    own, named = next(iter(by_contender.values()))
+    for contender, (found, heard) in by_contender.items():
         references = [each.text or right.text for each, right in zip(examples, own, strict=True)]
         errors = [
             count(normalise(reference), normalise(each.text))
@@ -135,10 +132,20 @@ def _on_set(path: Path, name: str, transcribers: dict[str, Transcriber], most: i
             == [segment.tokens for segment in right.segments]
             for each, right in zip(found, own, strict=True)
         )
-        same = sum(one == other for one, other in zip(heard, named, strict=True))
+        same = sum(one.language == other.language for one, other in zip(heard, named, strict=True))
         passes = float(np.mean([each.steps for each in found]))
         rows.append(Row(name, contender, language, errors, passes, equal, same))
     return rows
+
+
+def _transcribed(
+    transcriber: Transcriber, sounds: Sequence[np.ndarray], language: str | None, name: str
+) -> list[Transcript]:
+    with progress_bar() as progress:
+        return [
+            transcriber.transcribe(each, language)
+            for each in progress.track(sounds, description=f"{name} {language or 'heard'}")
+        ]
 
 
 def _print(rows: Sequence[Row]) -> None:

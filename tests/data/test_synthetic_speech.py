@@ -35,7 +35,7 @@ def test_speed_and_pitch_do_what_they_say() -> None:
 
 @needs_espeak
 def test_a_set_is_made_twice_the_same(tmp_path: Path) -> None:
-    sentences = [f"Sentence number {n}." for n in range(HELD_OUT + 20)]
+    sentences = [f"Sentence number {n}." for n in range(2 * HELD_OUT)]
     (tmp_path / "en.txt").write_text("\n".join(sentences))
     config = SyntheticSpeechConfig(
         sentences=str(tmp_path / "en.txt"), utterances=6, test_utterances=2, joined=0.3,

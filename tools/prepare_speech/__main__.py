@@ -37,11 +37,11 @@ def made(
 ) -> int:
     """Let every voice at hand speak sentences.
 
-    Writes DATA_DIR/synthetic_speech/LANGUAGE_0/1.0.0 and so on; the last 1,000 sentences make the
-    split `test` of the first. What is there already stays.
+    Writes DATA_DIR/synthetic_speech/LANGUAGE_0/1.0.0 and so on; of the last 1,000 sentences, a
+    fifth at most, is the split `test` of the first. What is there already stays.
 
     Args:
-        sentences: A text file, a sentence a line, more than 1,000.
+        sentences: A text file, a sentence a line.
         language: Of the sentences, such as en.
         utterances: To train on.
         test_utterances: Of the held-out sentences.

@@ -17,7 +17,8 @@ from whisfusion_jax.data.voices import Voice, installed, speak, voices_for
 from whisfusion_jax.errors import WhisfusionError
 
 HELD_OUT = 1000
-"""Sentences at a file's end that are never trained on."""
+"""Sentences at a file's end that are never trained on; a fifth of files with few."""
+_FEWEST = 50
 LONGEST_SECONDS = 29.5
 
 
@@ -26,7 +27,7 @@ class SyntheticSpeechConfig(tfds.core.BuilderConfig):
     """What is said, and by whom.
 
     Attributes:
-        sentences: a text file, a sentence a line, more than `HELD_OUT` of them.
+        sentences: a text file, a sentence a line.
         language: of the sentences, such as "en".
         utterances: in the split `train`. TFDS sorts a split of up to 1 GB in memory and needs
             TensorFlow above that, so larger sets are made in parts of some 5,000.
@@ -60,12 +61,13 @@ class SyntheticSpeech(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         lines = Path(config.sentences).read_text(encoding="utf-8").splitlines()
         sentences = [line.strip() for line in lines if line.strip()]
-        if len(sentences) <= HELD_OUT:
+        if len(sentences) < _FEWEST:
             raise WhisfusionError(
-                f"{config.sentences}: {len(sentences)} sentences, more than {HELD_OUT} are needed"
+                f"{config.sentences}: {len(sentences)} sentences, at least {_FEWEST} are needed"
             )
+        last = HELD_OUT if len(sentences) >= 2 * HELD_OUT else len(sentences) // 5
         voices = config.voices or installed(voices_for(config.language))
-        told, held_out = sentences[:-HELD_OUT], sentences[-HELD_OUT:]
+        told, held_out = sentences[:-last], sentences[-last:]
         train = _Plan(told, voices, config.language, config.joined, config.seed)
         test = _Plan(held_out, voices, config.language, 0.0, config.seed)
         numbers = range(config.first, config.first + config.utterances)
