@@ -21,6 +21,7 @@ from tools.prepare_speech.voice_acting import unpack_speech
 from whisfusion_jax.cli import run
 from whisfusion_jax.data.manifest_speech import ManifestSpeech, ManifestSpeechConfig
 from whisfusion_jax.data.synthetic_speech import SyntheticSpeech, SyntheticSpeechConfig
+from whisfusion_jax.data.voices import ENGINES, installed, voices_for
 from whisfusion_jax.errors import WhisfusionError
 
 PART = 5000
@@ -32,6 +33,7 @@ def made(
     language: str = "en",
     utterances: int = 20_000,
     test_utterances: int = 300,
+    engines: tuple[str, ...] = (),
     seed: int = 0,
     data_dir: Path = Path("data"),
 ) -> int:
@@ -45,11 +47,17 @@ def made(
         language: Of the sentences, such as en.
         utterances: To train on.
         test_utterances: Of the held-out sentences.
+        engines: That speak, such as espeak; without any named all that are installed.
         seed: Of every choice.
         data_dir: Where prepared sets lie.
     """
     if not sentences.is_file():
         raise WhisfusionError(f"{sentences}: no such file")
+    if unknown := set(engines) - set(ENGINES):
+        raise WhisfusionError(f"--engines {min(unknown)}: known are {', '.join(ENGINES)}")
+    voices = installed(
+        [each for each in voices_for(language) if not engines or each.engine in engines]
+    )
     for part, first in enumerate(range(0, utterances, PART)):
         config = SyntheticSpeechConfig(
             name=f"{language}_{part}",
@@ -58,6 +66,7 @@ def made(
             utterances=min(PART, utterances - first),
             first=first,
             test_utterances=test_utterances if part == 0 else 1,
+            voices=voices,
             seed=seed,
         )
         _prepare(SyntheticSpeech, config, data_dir)

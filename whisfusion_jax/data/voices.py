@@ -111,7 +111,7 @@ def speak(
     Raises:
         WhisfusionError: the engine is missing, or says nothing.
     """
-    samples, rate = _ENGINES[voice.engine](voice.name, text, language, pitch / speed)
+    samples, rate = ENGINES[voice.engine](voice.name, text, language, pitch / speed)
     if not len(samples):
         raise WhisfusionError(f"{voice} says nothing for {text!r}")
     return soxr.resample(samples, rate * pitch, SAMPLE_RATE).astype(np.float32)
@@ -184,13 +184,14 @@ _KOKORO_SPELLING = (
 )  # fmt: skip
 """Kokoro writes diphthongs and affricates as single letters."""
 
-_ENGINES: dict[str, Callable[[str, str, str, float], tuple[np.ndarray, float]]] = {
+ENGINES: dict[str, Callable[[str, str, str, float], tuple[np.ndarray, float]]] = {
     "espeak": _espeak,
     "flite": _flite,
     "festival": _festival,
     "joe": _joe,
     "kokoro": _kokoro,
 }
+"""By name."""
 
 
 def _has_onnxruntime() -> bool:
