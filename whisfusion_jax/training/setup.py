@@ -27,7 +27,7 @@ from whisfusion_jax.data.encoded import needed_memory
 from whisfusion_jax.diffusion.corruption import Ahead, Corruption, Mixed, Uniform, high_mask
 from whisfusion_jax.diffusion.objective import Objective
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.hub import find_bundle
+from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.models.ctc import CtcHead, ctc_head
 from whisfusion_jax.models.decoder import Decoder
 from whisfusion_jax.models.denoiser import LEARNED, LEARNED_BOTH_WAYS, Denoiser, warm_denoiser
@@ -128,7 +128,7 @@ def _head(config: TrainConfig, sizes: CtcConfig, bundle: Bundle, mesh: Mesh) -> 
         )
     if config.start is None:
         return _in_place(partial(ctc_head, sizes, config.seed), mesh)
-    earlier = Bundle.open(find_bundle(config.start))
+    earlier = Bundle.open(find_drafts(config.start) or find_bundle(config.start))
     if earlier.config.ctc != sizes:
         raise WhisfusionError(f"start: {config.start} has no head of these sizes")
     return earlier.load_ctc(mesh=mesh)

@@ -39,6 +39,10 @@ SURE = 0.5
 """How probable a drafted token must be, for masks not to write instead (docs/results.md)."""
 FEW = 4
 """Steps of a denoiser that sees all and mends what is visible."""
+PASSES = 8
+"""In which Whisper's own decoder repairs a head's draft, where no denoiser was trained."""
+_ANY = 448
+"""Passes for any text: a translation has nothing of the draft."""
 _ROWS_ON_CPU = 1
 """The largest batch in which a CPU is faster by several tokens a pass than by one: a step for many
 rows reads the weights once, too (docs/results.md)."""
@@ -72,6 +76,7 @@ class Wishes:
     sure: float | None = None
     before: int = 0
     """Tokens of an earlier text in front of the prompt."""
+    translates: bool = False
 
 
 def _rule_for(
@@ -140,12 +145,19 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     if isinstance(wishes.rule, Repair):
         _check_repair(wishes, trained, head)
         repair = wishes.rule
+    elif wishes.decoder == "diffusion" and head and not (trained or wishes.rule):
+        # Masks that were never trained know less than any draft.
+        repair = None if wishes.candidates > 1 else Repair(_ANY if wishes.translates else PASSES)
     if wishes.decoder == "diffusion" and trained:
-        denoiser, shortlist = drafts.load_denoiser(dtype, mesh)
+        denoiser, listed = drafts.load_denoiser(dtype, mesh)
         if on_cpu:
             denoiser.read_in_tiles()
-        never = (*shortlist.those_of(config.rules.suppress), *shortlist.special)
-        own = Vocabulary(TokenRules(never), shortlist.end, before=before)
+        never = TokenRules((*listed.those_of(config.rules.suppress), *listed.special))
+        # Who counts as Whisper does hears languages as it does.
+        shortlist = None if whole and languages else listed
+        own = Vocabulary(never, listed.end, before=before)
+        if shortlist is None:
+            own = replace(vocabulary, rules=never)
         settings = DenoisingSettings(own, rule, wishes.candidates, wishes.temperature)
         writes = Diffusion(settings, stretch, repair, denoiser.both_ways)
         return Choice(Denoisers(denoiser, merges, sure), writes, denoiser, head, shortlist)

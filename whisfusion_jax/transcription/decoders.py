@@ -171,7 +171,7 @@ class Diffusion:
     stretch: int
     """Positions that are read at once by rules that write nearly from left to right."""
     repair: Repair | None = None
-    """How the head's draft is repaired, instead of anything being unmasked."""
+    """How the head's draft is repaired, instead of anything being unmasked, if nothing is given."""
     own_lengths: bool = False
     """A canvas of each bucket's own length: to a denoiser that sees its masks it is a hint."""
 
@@ -191,7 +191,7 @@ class Diffusion:
             seconds: of audio, at most.
         """
         length, batch = canvas_for(seconds), len(asked.wanted)
-        if self.repair is not None:
+        if self.repair is not None and asked.given is None:
             repairs = Repairs(self.vocabulary, length, length, self.repair.steps)
             return _repaired(model, heard, asked, repairs)
         rule, given = self.settings.rule, asked.given

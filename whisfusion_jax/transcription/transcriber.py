@@ -104,10 +104,10 @@ class Transcriber:
             drafts: whose denoiser or head writes ahead; None is the bundle's own.
             language: a code such as "de"; None lets Whisper's decoder name each recording's.
             task: "translate" writes English, whatever is spoken; of multilingual models alone, and
-                not by diffusion.
+                not by denoisers that were trained.
             beams: of Whisper's decoder; 1 is greedy.
             rule: which tokens diffusion keeps at each step, or `Repair`: how often it mends a CTC
-                head's draft; None for the default.
+                head's draft; None for the default, which is this where no denoiser was trained.
             candidates: texts that diffusion writes for each window, one of which wins.
             temperature: by which the candidates but the first are sampled.
             winner: how it is chosen (`transcription/winner.py`).
@@ -169,8 +169,14 @@ class Transcriber:
         if task == "translate" and not self._codes:
             raise WhisfusionError("this model knows English only: it translates nothing")
         name = decoder or _usual(bundle)
-        if task == "translate" and name == "diffusion":
-            raise WhisfusionError("diffusion writes what is said: ar and exact translate")
+        translates = task == "translate"
+        if translates and name == "diffusion" and (bundle.config.denoiser or rule):
+            what = "a rule" if rule else "a denoiser"
+            raise WhisfusionError(
+                f"diffusion by {what} writes what is said: ar and exact translate"
+            )
+        if translates and name == "ctc":
+            raise WhisfusionError("ctc writes what is said: ar and exact translate")
         self._window, self._whole = window or CUT, window or WINDOW_SECONDS
         self._earlier: list[int] = []
         if initial_prompt and initial_prompt.strip():
@@ -183,8 +189,9 @@ class Transcriber:
         if fix and isinstance(rule, Repair):
             raise WhisfusionError("fix: repair writes around nothing")
         wishes = Wishes(
-            name, beams, rule, candidates, temperature, stretch, before=len(self._earlier)
-        )
+            name, beams, rule, candidates, temperature, stretch, before=len(self._earlier),
+            translates=translates,
+        )  # fmt: skip
         chosen = choose(bundle, drafts or bundle, wishes, dtype, mesh)
         self._shortlist = chosen.shortlist
         self._speller = Speller(tokenizer, chosen.shortlist, winner)
