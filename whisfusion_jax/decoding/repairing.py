@@ -25,7 +25,7 @@ from whisfusion_jax.models.denoiser import Denoiser
 
 _SKIPPED = 3
 """Tokens that may be left out at one place."""
-_PUT_IN, _REPLACED, _LEFT_OUT = -3.0, -0.5, 0.3
+_PUT_IN, _LEFT_OUT = -2.0, 0.3
 """Added to the log-probabilities of these, the last for each token. They, and what follows, were
 chosen on real recordings (docs/results.md)."""
 _NEW = 0.2
@@ -247,7 +247,7 @@ def _choose(window: _Window, stop: jax.Array, end: int) -> jax.Array:
     sure = jnp.clip(window.sure, _LEAST, 1 - _LEAST)
     wrong, right = jnp.log1p(-sure), jnp.log(sure)
     differs = (own != tokens) & (own != end)
-    replaced = jnp.where(differs & ~ends, window.logprob + wrong + _REPLACED, -jnp.inf)
+    replaced = jnp.where(differs & ~ends, window.logprob + wrong, -jnp.inf)
     # The end is no word that is heard: what Whisper finds likelier comes before it.
     put = jnp.where(differs, window.logprob + jnp.where(ends, 0.0, right + _PUT_IN), -jnp.inf)
     follows = jnp.maximum(sure, _FOLLOWS * jnp.exp(near[..., 0]))

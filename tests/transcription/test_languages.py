@@ -1,0 +1,81 @@
+"""Diffusion on a multilingual Whisper: languages that are heard, and translation."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.support import TINY, TINY_RULES, byte_tokenizer, random_tensors, speechlike
+from whisfusion_jax import Transcriber
+from whisfusion_jax.bundle import Bundle, write_bundle
+from whisfusion_jax.config import BundleConfig, CtcConfig
+from whisfusion_jax.decoding.unmasking import Repair, TopN
+from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.storage import Tensor
+
+MANY = dataclasses.replace(TINY, vocabulary=51_865)
+HEAD = dataclasses.replace(CtcConfig.of_whisper(TINY), pieces=256, layers=1)
+CLIPS = [speechlike(1 + number, number) for number in range(3)]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Random weights, whose head drafts whatever it drafts."""
+    path = tmp_path_factory.mktemp("languages") / "many"
+    tensors = random_tensors(MANY, 3, ctc=HEAD)
+    # All but the byte tokenizer's tokens are unlikely.
+    tensors["decoder.embedding"][266:] *= 0.01
+    stored = {name: Tensor.of(array) for name, array in tensors.items()}
+    return write_bundle(path, BundleConfig(MANY, TINY_RULES, ctc=HEAD), byte_tokenizer(), stored)
+
+
+@pytest.fixture(scope="module")
+def greedy(bundle: Bundle) -> list[tuple[str | None, tuple[int, ...]]]:
+    return written(Transcriber(bundle, decoder="ar"))
+
+
+def written(transcriber: Transcriber) -> list[tuple[str | None, tuple[int, ...]]]:
+    found = [transcriber.transcribe(clip) for clip in CLIPS]
+    return [(each.language, each.segments[0].tokens) for each in found]
+
+
+def test_diffusion_hears_the_language_as_whisper_does(
+    bundle: Bundle, greedy: list[tuple[str | None, tuple[int, ...]]]
+) -> None:
+    by_diffusion = Transcriber(bundle, decoder="diffusion", rule=Repair(224))
+    assert written(by_diffusion) == greedy
+    assert {language for language, _ in greedy} <= {"de", "en"}
+
+
+def test_few_passes_are_the_default_without_a_denoiser(bundle: Bundle) -> None:
+    for segment in (
+        Transcriber(bundle, decoder="diffusion").transcribe(clip).segments[0] for clip in CLIPS
+    ):
+        assert segment.steps <= 8
+
+
+def test_all_decoders_translate_alike(bundle: Bundle) -> None:
+    expected, *others = (
+        written(Transcriber(bundle, decoder=decoder, task="translate"))
+        for decoder in ("ar", "exact", "diffusion")
+    )
+    assert all(other == expected for other in others)
+
+
+def test_what_never_learned_to_translate_says_so(bundle: Bundle) -> None:
+    with pytest.raises(WhisfusionError, match="diffusion by a rule writes what is said"):
+        Transcriber(bundle, decoder="diffusion", task="translate", rule=TopN(4))
+    with pytest.raises(WhisfusionError, match="ctc writes what is said"):
+        Transcriber(bundle, decoder="ctc", task="translate")
+
+
+def test_languages_share_a_batch(bundle: Bundle) -> None:
+    """One program, whatever languages are in it: as each recording alone."""
+    transcriber = Transcriber(bundle, decoder="diffusion", batch_size=4)
+    alone = [Transcriber(bundle, decoder="diffusion", batch_size=1, language=code).transcribe(clip)
+             for code, clip in zip(("de", "en", "de"), CLIPS, strict=True)]  # fmt: skip
+    # Heard in one batch; those whose language is as given are alike.
+    for own, other in zip(transcriber.transcribe_many(CLIPS), alone, strict=True):
+        assert not isinstance(own, Exception)
+        if own.language == other.language:
+            np.testing.assert_array_equal(own.segments[0].tokens, other.segments[0].tokens)
