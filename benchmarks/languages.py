@@ -29,7 +29,7 @@ from whisfusion_jax.evaluation.error_rates import (
 from whisfusion_jax.evaluation.languages import group_averages
 from whisfusion_jax.hub import find_drafts
 from whisfusion_jax.progress import progress_bar
-from whisfusion_jax.text.normalise import WITHOUT_SPACES, normaliser_for
+from whisfusion_jax.text.normalise import WITHOUT_SPACES, letters, normaliser_for
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
 
@@ -113,7 +113,6 @@ def _on_set(path: Path, name: str, transcribers: dict[str, Transcriber], most: i
     examples = [prepared[number] for number in range(min(most, len(prepared)))]
     language = examples[0].language
     normalise = normaliser_for(language)
-    count = character_errors if language in WITHOUT_SPACES else word_errors
     sounds = [each.samples for each in examples]
     rows = []
     by_contender = {
@@ -124,7 +123,7 @@ def _on_set(path: Path, name: str, transcribers: dict[str, Transcriber], most: i
     for contender, (found, heard) in by_contender.items():
         references = [each.text or right.text for each, right in zip(examples, own, strict=True)]
         errors = [
-            count(normalise(reference), normalise(each.text))
+            _errors(normalise(reference), normalise(each.text), language)
             for reference, each in zip(references, found, strict=True)
         ]
         equal = sum(
@@ -136,6 +135,13 @@ def _on_set(path: Path, name: str, transcribers: dict[str, Transcriber], most: i
         passes = float(np.mean([each.steps for each in found]))
         rows.append(Row(name, contender, language, errors, passes, equal, same))
     return rows
+
+
+def _errors(reference: str, hypothesis: str, language: str) -> Errors:
+    """On characters in languages without spaces, on words in others."""
+    if language in WITHOUT_SPACES:
+        return character_errors(letters(reference, language), letters(hypothesis, language))
+    return word_errors(reference, hypothesis)
 
 
 def _transcribed(

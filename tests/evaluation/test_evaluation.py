@@ -86,6 +86,19 @@ def test_a_report_pools_words_and_seconds() -> None:
         assert expected in shown.getvalue()
 
 
+def test_groups_of_languages_are_judged_by_their_means() -> None:
+    said = [("de", "eins zwei drei vier", "eins zwei drei"), ("fr", "un deux", "un deux"),
+            ("zh", "你好世界", "你好世"), ("en", "one two", "one two")]  # fmt: skip
+    report = make_report(
+        [Utterance("x", text, language) for language, text, _ in said],
+        [transcript(found) for *_, found in said],
+    )
+    by_group = report.to_dict()["by_group"]
+    assert by_group["English"] == 0
+    assert by_group["European"] == pytest.approx(1 / 8)  # of a quarter and of nothing
+    assert by_group["Chinese, Japanese, Korean"] == pytest.approx(1 / 4)  # on characters
+
+
 def test_nothing_readable_is_an_error() -> None:
     with pytest.raises(WhisfusionError, match="nothing to score"):
         make_report([Utterance("a.wav", "x")], [AudioError("a.wav: no such file")])

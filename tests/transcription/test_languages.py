@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 
 from tests.support import TINY, TINY_RULES, byte_tokenizer, random_tensors, speechlike
@@ -47,13 +46,6 @@ def test_diffusion_hears_the_language_as_whisper_does(
     assert {language for language, _ in greedy} <= {"de", "en"}
 
 
-def test_few_passes_are_the_default_without_a_denoiser(bundle: Bundle) -> None:
-    for segment in (
-        Transcriber(bundle, decoder="diffusion").transcribe(clip).segments[0] for clip in CLIPS
-    ):
-        assert segment.steps <= 8
-
-
 def test_all_decoders_translate_alike(bundle: Bundle) -> None:
     expected, *others = (
         written(Transcriber(bundle, decoder=decoder, task="translate"))
@@ -70,12 +62,10 @@ def test_what_never_learned_to_translate_says_so(bundle: Bundle) -> None:
 
 
 def test_languages_share_a_batch(bundle: Bundle) -> None:
-    """One program, whatever languages are in it: as each recording alone."""
+    """One program, whatever languages are heard in it; and without a denoiser few passes."""
     transcriber = Transcriber(bundle, decoder="diffusion", batch_size=4)
-    alone = [Transcriber(bundle, decoder="diffusion", batch_size=1, language=code).transcribe(clip)
-             for code, clip in zip(("de", "en", "de"), CLIPS, strict=True)]  # fmt: skip
-    # Heard in one batch; those whose language is as given are alike.
-    for own, other in zip(transcriber.transcribe_many(CLIPS), alone, strict=True):
-        assert not isinstance(own, Exception)
-        if own.language == other.language:
-            np.testing.assert_array_equal(own.segments[0].tokens, other.segments[0].tokens)
+    together = list(transcriber.transcribe_many([*CLIPS, CLIPS[0]]))
+    assert [each.text for each in together] == [
+        transcriber.transcribe(clip).text for clip in (*CLIPS, CLIPS[0])
+    ]
+    assert all(each.steps <= 8 for each in together)

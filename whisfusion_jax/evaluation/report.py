@@ -23,7 +23,7 @@ from whisfusion_jax.evaluation.error_rates import (
     word_errors,
 )
 from whisfusion_jax.evaluation.languages import group_averages
-from whisfusion_jax.text.normalise import WITHOUT_SPACES, normaliser_for
+from whisfusion_jax.text.normalise import WITHOUT_SPACES, letters, normaliser_for
 from whisfusion_jax.transcription.transcript import Transcript
 
 _normaliser = cache(normaliser_for)
@@ -51,7 +51,7 @@ class Result:
 
     @property
     def errors(self) -> Errors:
-        """On characters in languages that are written without spaces, on words in others."""
+        """As the utterance's language is judged."""
         return self.characters if self.language in WITHOUT_SPACES else self.words
 
     def to_dict(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ _GROUPS: dict[str, Callable[[Result], str | None]] = {
 def score(utterance: Utterance, transcript: Transcript) -> Result:
     """Normalise and compare one transcript."""
     normalise = _normaliser(utterance.language)
-    reference, hypothesis = normalise(utterance.text), normalise(transcript.text)
+    texts = reference, hypothesis = normalise(utterance.text), normalise(transcript.text)
     return Result(
         audio=utterance.audio,
         language=utterance.language,
@@ -191,7 +191,7 @@ def score(utterance: Utterance, transcript: Transcript) -> Result:
         reference=reference,
         hypothesis=hypothesis,
         words=word_errors(reference, hypothesis),
-        characters=character_errors(reference, hypothesis),
+        characters=character_errors(*(letters(each, utterance.language) for each in texts)),
         judged=judge(
             reference, [w for segment in transcript.segments for w in segment.words], normalise
         ),

@@ -20,3 +20,12 @@ def normaliser_for(language: str | None) -> Normaliser:
     if language in (None, "en"):
         return EnglishTextNormalizer()
     return BasicTextNormalizer(split_letters=language in WITHOUT_SPACES)
+
+
+def letters(text: str, language: str | None) -> str:
+    """A normalised text whose characters are to be counted.
+
+    Returns:
+        without blanks in languages of which the normaliser puts one between any two letters.
+    """
+    return text.replace(" ", "") if language in WITHOUT_SPACES else text
