@@ -13,9 +13,9 @@ from tests.support import TINY, TINY_RULES, draws_of, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
 from whisfusion_jax.decoding.autoregressive import Decoded, Start
 from whisfusion_jax.decoding.denoising import Denoised, DenoisingSettings
-from whisfusion_jax.decoding.drafts import UNKNOWN
+from whisfusion_jax.decoding.drafts import UNKNOWN, Draft
 from whisfusion_jax.decoding.greedy import decode_greedily
-from whisfusion_jax.decoding.repairing import Draft, Repairs, repair
+from whisfusion_jax.decoding.repairing import Repairs, repair
 from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
 from whisfusion_jax.decoding.unmasking import PositionBiased, Threshold, UnmaskingRule
 from whisfusion_jax.decoding.vocabulary import Vocabulary

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisfusion_jax.config import TokenRules
-from whisfusion_jax.decoding.repairing import Draft, Repairs, repair
+from whisfusion_jax.decoding.drafts import Draft
+from whisfusion_jax.decoding.repairing import Repairs, repair
 from whisfusion_jax.decoding.unmasking import Repair
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.errors import WhisfusionError
@@ -135,11 +136,11 @@ def test_drafts_of_any_length_end(text: list[int]) -> None:
     assert np.asarray(found.tokens)[0, 0, -1] == END
 
 
-def test_heard_pieces_become_a_draft_with_an_end() -> None:
+def test_heard_pieces_become_texts_of_a_length() -> None:
     tokens, sure = jnp.array([[3, 4, -1, -1], [3, 4, 5, 6]]), jnp.full((2, 4), 0.5)
     draft = Draft.of(tokens, sure, 4, END)
-    assert draft.tokens.tolist() == [[3, 4, END, END], [3, 4, 5, END]]
-    assert draft.sure.shape == (2, 4)
+    assert draft.tokens.tolist() == [[3, 4, END, END], [3, 4, 5, 6]]
+    assert draft.sure.tolist() == [[0.5, 0.5, 1, 1], [0.5] * 4]
 
 
 def test_a_pass_at_least() -> None:

@@ -11,7 +11,8 @@ from flax import nnx
 
 from tests.support import TINY, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig, OptimizerConfig
-from whisfusion_jax.data.batches import Batch, Draft
+from whisfusion_jax.data.batches import Batch
+from whisfusion_jax.decoding.drafts import Draft
 from whisfusion_jax.diffusion.corruption import Ahead, Mixed, Uniform, high_mask
 from whisfusion_jax.diffusion.objective import Objective, Targets
 from whisfusion_jax.models.denoiser import (

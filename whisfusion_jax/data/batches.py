@@ -12,20 +12,10 @@ from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.config import FRAMES_PER_SECOND, CtcConfig, ModelConfig
 from whisfusion_jax.data.encoded import TOP, Examples
 from whisfusion_jax.decoding.canvas import CANVASES, canvas_for
+from whisfusion_jax.decoding.drafts import Draft
 from whisfusion_jax.diffusion.objective import Targets
 from whisfusion_jax.parallel.mesh import WHOLE, Share
 from whisfusion_jax.text.shortlist import Shortlist
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Draft:
-    """What a CTC head hears of a batch, as texts."""
-
-    tokens: jax.Array
-    """[batch, n] int32, as targets: a text, then end tokens."""
-    sure: jax.Array
-    """[batch, n] float32: each token's probability; 1 behind the text."""
 
 
 @jax.tree_util.register_dataclass

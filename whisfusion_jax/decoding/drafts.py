@@ -5,11 +5,34 @@ writes some words otherwise, leaves some out and puts some in. So what stands is
 draft by edit distance, token by token, and the draft goes on behind the beginning that is nearest.
 """
 
+from dataclasses import dataclass
+from typing import Self
+
 import jax
 import jax.numpy as jnp
 
 UNKNOWN = -1
 """In a draft: no token."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Draft:
+    """Whole texts, and how sure each token of them is."""
+
+    tokens: jax.Array
+    """[rows, n] int32: a text, then end tokens."""
+    sure: jax.Array
+    """[rows, n] float32: the probability that a token is right; 1 behind the text."""
+
+    @classmethod
+    def of(cls, tokens: jax.Array, sure: jax.Array, length: int, end: int) -> Self:
+        """What a CTC head heard, as `Merges` gives it, as texts of so many positions."""
+        behind = ((0, 0), (0, max(0, length - tokens.shape[1])))
+        tokens = jnp.pad(tokens, behind, constant_values=UNKNOWN)[:, :length]
+        sure = jnp.pad(sure, behind, constant_values=1.0)[:, :length]
+        there = tokens >= 0
+        return cls(jnp.where(there, tokens, end), jnp.where(there, sure, 1.0))
 
 
 def draft_of(tokens: jax.Array, sure: jax.Array, length: int, end: int) -> jax.Array:

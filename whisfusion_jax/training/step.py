@@ -14,8 +14,9 @@ from jax.typing import DTypeLike
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS
-from whisfusion_jax.data.batches import Batch, Draft
+from whisfusion_jax.data.batches import Batch
 from whisfusion_jax.data.encoded import encode
+from whisfusion_jax.decoding.drafts import Draft
 from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioEncoder, AudioStates
@@ -55,14 +56,8 @@ class Drafts:
     def __call__(self, audio: AudioStates, batch: Batch, key: jax.Array) -> Draft:
         """Of a batch, some of its frames hidden: the head has learned its texts, and should err."""
         states = hidden_spans(key, audio.without_memory().astype(jnp.float32))
-        n = batch.targets.tokens.shape[1]
-        tokens, sure = (
-            jnp.pad(each, ((0, 0), (0, n)), constant_values=fill)[:, :n]
-            for each, fill in zip(
-                self.merges(*self.head.hear(states, audio.there())), (-1, 1.0), strict=True
-            )
-        )
-        return Draft(jnp.where(tokens < 0, self.end, tokens), jnp.where(tokens < 0, 1.0, sure))
+        heard = self.merges(*self.head.hear(states, audio.there()))
+        return Draft.of(*heard, batch.targets.tokens.shape[1], self.end)
 
 
 @jax.tree_util.register_dataclass

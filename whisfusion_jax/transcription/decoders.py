@@ -12,9 +12,9 @@ from whisfusion_jax.decoding.autoregressive import Start
 from whisfusion_jax.decoding.beam import decode_by_beam
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings, Draws, denoise
-from whisfusion_jax.decoding.drafts import draft_of
+from whisfusion_jax.decoding.drafts import Draft, draft_of
 from whisfusion_jax.decoding.greedy import decode_greedily
-from whisfusion_jax.decoding.repairing import Draft, Repairs, repair
+from whisfusion_jax.decoding.repairing import Repairs, repair
 from whisfusion_jax.decoding.stretches import Stretches, denoise_by_stretches
 from whisfusion_jax.decoding.unmasking import Repair
 from whisfusion_jax.decoding.vocabulary import Vocabulary
