@@ -271,8 +271,8 @@ def parts(
         timed(f"vocabulary, {size} positions", lambda m, h: m.logits(h).max(-1), denoiser, hidden)
     if chosen.head:
         end = bench.bundle.tokenizer.end
-        timed("what the head hears", _heard, chosen.reader, chosen.head, audio)
-        heard = _heard(chosen.reader, chosen.head, audio)
+        timed("what the head hears", heard_by, chosen.reader, chosen.head, audio)
+        heard = heard_by(chosen.reader, chosen.head, audio)
         timed("its draft", lambda each, heard: each.draft(heard, BUCKET, end), denoisers, heard)
     table = Table("", "ms, median", "lowest to highest")
     for name, seconds in alternate(runs).items():
@@ -287,7 +287,8 @@ def _each(run: Callable[[AudioStates], Any], groups: Sequence[AudioStates]) -> l
 
 
 @jax.jit
-def _heard(reader: Decoder, head: CtcHead | None, audio: AudioStates) -> Heard:
+def heard_by(reader: Decoder, head: CtcHead | None, audio: AudioStates) -> Heard:
+    """What decoders read of pieces of BUCKET seconds."""
     frames = BUCKET * FRAMES_PER_SECOND
     return Heard(reader.cross_cache(audio), head and head.hear(audio.states[:, :frames]))
 
@@ -334,7 +335,7 @@ class Bench:
 
     def write(self, chosen: Choice, audio: AudioStates) -> Texts:
         prompts = jnp.array([self.prompt] * len(audio.states))
-        heard = _heard(chosen.reader, chosen.head, audio)
+        heard = heard_by(chosen.reader, chosen.head, audio)
         return _write(chosen.models, heard, prompts, chosen.decode, BUCKET)
 
 

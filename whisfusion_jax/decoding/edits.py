@@ -16,19 +16,27 @@ from whisfusion_jax.decoding.vocabulary import likeliest
 
 _SKIPPED = 3
 """Tokens that may be left out at one place."""
-_PUT_IN, _LEFT_OUT = -2.0, 0.3
-"""Added to the log-probabilities of these, the last for each token. They, and what follows, were
-chosen on real recordings (docs/results.md)."""
-_NEW = 0.2
-"""Of Whisper's own probability of a token that it puts in: so sure is it until the next pass."""
-_KEPT = 0.5
-"""Share of its sureness that a token keeps which Whisper gives less."""
-_FOUND = 0.9
-"""How sure a token is before which others were left out."""
-_FOLLOWS = 0.9
-"""How sure what Whisper writes behind its neighbour is at most, if that is left out, too."""
 _LEAST = 1e-3
 """Nothing is surer to be wrong, or right, than one less this."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What edits cost, and how sure they are; chosen on real recordings (docs/results.md)."""
+
+    put_in: float = -2.0
+    """Added to the log-probability of a token that pushes the draft's back."""
+    left_out: float = 0.3
+    """Added for each token that is left out."""
+    new: float = 0.2
+    """Of Whisper's own probability of a token that it puts in: so sure is it until the next
+    pass."""
+    kept: float = 0.5
+    """Share of its sureness that a token keeps which Whisper gives less."""
+    found: float = 0.9
+    """How sure a token is before which others were left out."""
+    follows: float = 0.9
+    """How sure what Whisper writes behind its neighbour is at most, if that is left out, too."""
 
 
 @jax.tree_util.register_dataclass
@@ -74,7 +82,7 @@ _KEEP, _REPLACE, _PUT, _SKIP = 0, 1, 2, 2
 """What is done at a position; `_SKIP + k` leaves out k tokens."""
 
 
-def choose(window: Window, stop: jax.Array, end: int) -> jax.Array:
+def choose(window: Window, stop: jax.Array, end: int, prices: Prices) -> jax.Array:
     """What to do at each position, if a path comes there: [rows, size] int32.
 
     Args:
@@ -88,15 +96,15 @@ def choose(window: Window, stop: jax.Array, end: int) -> jax.Array:
     differs = (own != tokens) & (own != end)
     replaced = jnp.where(differs & ~ends, window.logprob + wrong, -jnp.inf)
     # The end is no word that is heard: what Whisper finds likelier comes before it.
-    put = jnp.where(differs, window.logprob + jnp.where(ends, 0.0, right + _PUT_IN), -jnp.inf)
-    follows = jnp.maximum(sure, _FOLLOWS * jnp.exp(near[..., 0]))
+    put = jnp.where(differs, window.logprob + jnp.where(ends, 0.0, right + prices.put_in), -jnp.inf)
+    follows = jnp.maximum(sure, prices.follows * jnp.exp(near[..., 0]))
     # Of several that are left out, those behind the first may be Whisper's own.
     alone, among = (jnp.pad(each, ((0, 0), (0, _SKIPPED))) for each in (wrong, jnp.log1p(-follows)))
     over = jnp.pad(ends, ((0, 0), (0, _SKIPPED)), constant_values=True)
     costs, ended = jnp.zeros_like(wrong), jnp.zeros_like(ends)
     skipped = []
     for k in range(_SKIPPED):
-        cost = (among if k else alone)[:, k : k + n] + _LEFT_OUT
+        cost = (among if k else alone)[:, k : k + n] + prices.left_out
         costs, ended = costs + cost, ended | over[:, k : k + n]
         skipped.append(jnp.where(ended, -jnp.inf, costs + near[..., k + 1]))
     scores = jnp.stack([near[..., 0], replaced, put, *skipped], axis=-1)
@@ -134,7 +142,12 @@ class Known(NamedTuple):
 
 
 def edited(
-    known: Known, begin: jax.Array, window: Window, choice: jax.Array, now: jax.Array
+    known: Known,
+    begin: jax.Array,
+    window: Window,
+    choice: jax.Array,
+    now: jax.Array,
+    prices: Prices,
 ) -> Known:
     """The draft along the path that was chosen, the rest moved to its end.
 
@@ -181,14 +194,14 @@ def edited(
 
     likely, kept = jnp.exp(window.logprob), jnp.exp(window.near[..., 0])
     # Whisper names it behind what was left out, not behind the token before it.
-    kept = jnp.where(found, _FOUND, kept)
-    sure = jnp.where(found, _FOUND, jnp.maximum(kept, _KEPT * window.sure))
+    kept = jnp.where(found, prices.found, kept)
+    sure = jnp.where(found, prices.found, jnp.maximum(kept, prices.kept * window.sure))
     at = begin + jnp.arange(size)
     fixed_at = jnp.take_along_axis(known.fixed_at, at, axis=1)
     return Known(
         Draft(
             put(before.tokens, window.tokens, window.own),
-            put(before.sure, sure, _NEW * likely),
+            put(before.sure, sure, prices.new * likely),
         ),
         put(known.confidence, kept, likely),
         put(known.fixed_at, fixed_at, jnp.broadcast_to(now, fixed_at.shape)),

@@ -7,7 +7,7 @@ and is the next pass's draft. So mistakes are mended side by side, and a text th
 its passes ends as the draft does. What stands is read from a cache ever after.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import jax
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from whisfusion_jax.decoding.autoregressive import Start, read_but_last, read_start
 from whisfusion_jax.decoding.denoising import Denoised
 from whisfusion_jax.decoding.drafts import Draft
-from whisfusion_jax.decoding.edits import Known, choose, edited, window_of
+from whisfusion_jax.decoding.edits import Known, Prices, choose, edited, window_of
 from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.models.decoder import Cache, CrossCache
@@ -34,6 +34,7 @@ class Repairs:
     """Positions that a pass reads."""
     steps: int
     """Passes at most; `length` is enough for any text."""
+    prices: Prices = field(default_factory=Prices)
 
 
 @jax.tree_util.register_dataclass
@@ -131,8 +132,10 @@ def _pass(
     window = window_of(state.draft, at, logits, end)
     stop = jnp.argmax((window.own != window.tokens) | (index == size - 1), axis=1)[:, None]
     known = Known(state.draft, before.confidence, before.fixed_at)
-    choice = choose(window, stop, end)
-    draft, confidence, fixed_at = edited(known, state.start + 1, window, choice, state.step + 1)
+    choice = choose(window, stop, end, how.prices)
+    draft, confidence, fixed_at = edited(
+        known, state.start + 1, window, choice, state.step + 1, how.prices
+    )
     # What is too long loses its end, and gets another.
     draft = replace(draft, tokens=draft.tokens.at[:, limit - 1 :].set(end))
     ends = (window.own == end) & (index <= stop)

@@ -31,8 +31,8 @@ def pick_winner(
     return int(np.argmin(risks))
 
 
-def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
-    """Levenshtein distance of two sequences of words or characters."""
+def edit_distance(one: Sequence[object], other: Sequence[object]) -> int:
+    """Levenshtein distance of two sequences of words, characters or tokens."""
     row = list(range(len(other) + 1))
     for i, left in enumerate(one, start=1):
         diagonal, row[0] = row[0], i
