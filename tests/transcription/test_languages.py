@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from tests.support import TINY, TINY_RULES, byte_tokenizer, random_tensors, speechlike
@@ -21,9 +22,12 @@ CLIPS = [speechlike(1 + number, number) for number in range(3)]
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Random weights, whose head drafts whatever it drafts."""
     path = tmp_path_factory.mktemp("languages") / "many"
-    tensors = random_tensors(MANY, 3, ctc=HEAD)
+    tensors = random_tensors(MANY, 6, ctc=HEAD)
     # All but the byte tokenizer's tokens are unlikely.
     tensors["decoder.embedding"][266:] *= 0.01
+    # And texts end soon: behind some fifty tokens.
+    end = tensors["decoder.embedding"][256]
+    tensors["decoder.norm.bias"] += 0.4 * end / np.linalg.norm(end)
     stored = {name: Tensor.of(array) for name, array in tensors.items()}
     return write_bundle(path, BundleConfig(MANY, TINY_RULES, ctc=HEAD), byte_tokenizer(), stored)
 
