@@ -61,7 +61,7 @@ def test_eight_utterances_are_learned_by_heart(exported: Bundle) -> None:
 
 def test_a_trained_bundle_holds_what_diffusion_needs(exported: Bundle) -> None:
     assert not exported.has_decoder
-    with pytest.raises(BundleError, match="no decoder"):
+    with pytest.raises(BundleError, match="no pre-trained decoder"):
         Transcriber(exported, decoder="ar")
 
 
