@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import yaml
+from flax import nnx
 from safetensors.numpy import save_file
 
 from tests.checkpoint_writers import theirs
 from tests.support import random_tensors
+from whisfusion_jax.bundle import Bundle, named_variables
 from whisfusion_jax.config import CanaryConfig, FastConformerConfig
 from whisfusion_jax.conversion import canary
 from whisfusion_jax.conversion.fastconformer import nemo_rules, transformers_rules
@@ -196,3 +198,17 @@ def write_archive(
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return path
+
+
+def stored(bundle: Bundle) -> dict[str, np.ndarray]:
+    """All pre-trained weights of a bundle, by name."""
+    parts: dict[str, nnx.Module] = {"encoder": bundle.load_encoder()}
+    if bundle.has_decoder:
+        parts["decoder"] = bundle.load_decoder()
+    if bundle.config.ctc:
+        parts["ctc"] = bundle.load_ctc()
+    return {
+        f"{part}.{name}": np.asarray(variable[...])
+        for part, module in parts.items()
+        for name, variable in named_variables(nnx.state(module)).items()
+    }

@@ -1,6 +1,7 @@
 """From examples to training batches, by way of the encoder's states on disk."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +88,21 @@ def test_what_whisper_hears_can_stand_for_the_text(bundle: Bundle, tmp_path: Pat
     heard = encode_examples(Spoken(), terse, tmp_path / "heard", heard=True)
     assert len(heard) + len(heard.unreadable) == 10
     transcriber = Transcriber(terse, decoder="ar")
-    texts = {
-        tuple(transcriber.transcribe(Spoken()[number].samples).segments[0].tokens)
-        for number in range(10)
-    }
+    segments = [transcriber.transcribe(Spoken()[n].samples).segments[0] for n in range(10)]
+    sure = {tuple(each.tokens): each.avg_logprob for each in segments}
     for number in range(len(heard)):
         *text, end = heard.tokens(number).tolist()
-        assert tuple(text) in texts
+        assert tuple(text) in sure
         assert end == bundle.tokenizer.end
+    # Texts that it is less sure of than is asked are left out.
+    texts = [heard.tokens(number).tolist() for number in range(len(heard))]
+    least = min(sure[tuple(text[:-1])] for text in texts)
+    surest = max(sure[tuple(text[:-1])] for text in texts)
+    asked = partial(encode_examples, Spoken(), terse, heard=True)
+    kept = asked(folder=tmp_path / "kept", heard_above=least - 0.01)
+    assert [kept.tokens(number).tolist() for number in range(len(kept))] == texts
+    with pytest.raises(WhisfusionError, match="no example"):
+        asked(folder=tmp_path / "none", heard_above=surest + 0.01)
 
 
 def test_states_do_not_depend_on_who_shares_the_batch(

@@ -4,22 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flax import nnx
 
-from tests.canary import SMALL, tensors, write_nemo, write_transformers
-from whisfusion_jax.bundle import Bundle, named_variables
+from tests.canary import SMALL, stored, tensors, write_nemo, write_transformers
+from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.conversion.convert import convert
 
 pytestmark = pytest.mark.parity
-
-
-def _stored(bundle: Bundle) -> dict[str, np.ndarray]:
-    parts = {"encoder": bundle.load_encoder(), "decoder": bundle.load_decoder()}
-    return {
-        f"{part}.{name}": np.asarray(variable[...])
-        for part, module in parts.items()
-        for name, variable in named_variables(nnx.state(module)).items()
-    }
 
 
 def test_an_archive_gives_the_same_bits_as_transformers_directory(tmp_path: Path) -> None:
@@ -30,7 +20,7 @@ def test_an_archive_gives_the_same_bits_as_transformers_directory(tmp_path: Path
     assert archive.config.model == directory.config.model == SMALL
     written = (bundle.path / "tokenizer.json" for bundle in (archive, directory))
     assert len({path.read_text() for path in written}) == 1
-    found, expected = _stored(archive), _stored(directory)
+    found, expected = stored(archive), stored(directory)
     for name in found.keys() - {"decoder.positions"}:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 

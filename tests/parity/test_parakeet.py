@@ -4,22 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flax import nnx
 
+from tests.canary import stored
 from tests.parakeet import HEAD, SMALL, tensors, write_nemo, write_transformers
-from whisfusion_jax.bundle import Bundle, named_variables
 from whisfusion_jax.conversion.convert import convert
 
 pytestmark = pytest.mark.parity
-
-
-def _stored(bundle: Bundle) -> dict[str, np.ndarray]:
-    parts = {"encoder": bundle.load_encoder(), "ctc": bundle.load_ctc()}
-    return {
-        f"{part}.{name}": np.asarray(variable[...])
-        for part, module in parts.items()
-        for name, variable in named_variables(nnx.state(module)).items()
-    }
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -50,7 +40,7 @@ def test_an_archive_gives_the_same_bits_as_transformers_directory(
     assert archive.config.ctc == directory.config.ctc == HEAD
     written = (bundle.path / "tokenizer.json" for bundle in (archive, directory))
     assert len({path.read_text() for path in written}) == 1
-    found, expected = _stored(archive), _stored(directory)
+    found, expected = stored(archive), stored(directory)
     assert found.keys() == expected.keys()
     for name, array in found.items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)

@@ -8,6 +8,8 @@ words, of which there are few: what was never heard in training can be spelled a
 2006.)
 """
 
+from abc import abstractmethod
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -60,8 +62,9 @@ class CtcHead(nnx.Module):
     stride: int
     """Frames of a moment."""
 
+    @abstractmethod
     def __call__(self, states: jax.Array) -> jax.Array:
-        """Scores for each moment, several frames joined.
+        """Scores for each moment, perhaps of several frames.
 
         Args:
             states: [batch, frames, width] of the encoder, without the padding memory's.
@@ -69,7 +72,6 @@ class CtcHead(nnx.Module):
         Returns:
             [batch, moments, 1 + pieces] float32; the blank's first.
         """
-        raise NotImplementedError
 
     def hear(
         self, states: jax.Array, there: jax.Array | None = None

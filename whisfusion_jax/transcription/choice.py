@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import DenoiserConfig, ParakeetConfig, TokenRules
+from whisfusion_jax.config import DenoiserConfig, ParakeetConfig, TokenRules, WhisperConfig
 from whisfusion_jax.decoding.denoising import DenoisingSettings
 from whisfusion_jax.decoding.unmasking import PositionBiased, Repair, Rule, TopN, UnmaskingRule
 from whisfusion_jax.decoding.vocabulary import Vocabulary
@@ -19,6 +19,7 @@ from whisfusion_jax.models.denoiser import Denoiser, on_decoder, untrained_denoi
 from whisfusion_jax.parallel.mesh import replicated
 from whisfusion_jax.text.merging import Merges
 from whisfusion_jax.text.shortlist import Shortlist
+from whisfusion_jax.transcription.alignment import Heads
 from whisfusion_jax.transcription.decoders import (
     Autoregressive,
     Decode,
@@ -183,3 +184,22 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     most_rows = _ROWS_ON_CPU if on_cpu and wishes.stretch is None else None
     exact = Exact(exactly, stretch, most_rows)
     return Choice((decoder, denoisers), exact, decoder, head, None)
+
+
+def usual_decoder(bundle: Bundle) -> DecoderName:
+    """The decoder of who names none."""
+    if bundle.config.denoiser:
+        return "diffusion"
+    return "ctc" if bundle.config.ctc and not bundle.has_decoder else "ar"
+
+
+def alignment_heads(bundle: Bundle) -> Heads:
+    """Those that are known to follow the audio, else all of the upper half, as OpenAI's do it."""
+    model, denoiser = bundle.config.model, bundle.config.denoiser
+    if denoiser and not denoiser.warm:
+        raise WhisfusionError("word times are read off Whisper's decoder, which this bundle hasn't")
+    if not isinstance(model, WhisperConfig):
+        raise WhisfusionError("word times: no head of this model is known to follow the audio")
+    layers = range(model.decoder_layers // 2, model.decoder_layers)
+    every = tuple((layer, head) for layer in layers for head in range(model.heads))
+    return bundle.config.alignment_heads or every

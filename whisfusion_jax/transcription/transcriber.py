@@ -22,15 +22,18 @@ from whisfusion_jax.audio.windows import (
     bucket_for,
 )
 from whisfusion_jax.bundle import Bundle
-from whisfusion_jax.config import WhisperConfig
 from whisfusion_jax.decoding.unmasking import Repair, Rule
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.parallel.mesh import one_device, row_shards
 from whisfusion_jax.text.tokenizer import Task
-from whisfusion_jax.transcription.alignment import Heads
 from whisfusion_jax.transcription.batching import in_batches
-from whisfusion_jax.transcription.choice import Wishes, choose
+from whisfusion_jax.transcription.choice import (
+    Wishes,
+    alignment_heads,
+    choose,
+    usual_decoder,
+)
 from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.doubts import (
     better_of,
@@ -168,7 +171,7 @@ class Transcriber:
         self._seed = seed
         if task == "translate" and not self._codes:
             raise WhisfusionError("this model knows English only: it translates nothing")
-        name = decoder or _usual(bundle)
+        name = decoder or usual_decoder(bundle)
         translates = task == "translate"
         if translates and name == "diffusion" and (bundle.config.denoiser or rule):
             what = "a rule" if rule else "a denoiser"
@@ -197,7 +200,7 @@ class Transcriber:
         self._speller = Speller(tokenizer, chosen.shortlist, winner)
         if word_times and chosen.reader is None:
             raise WhisfusionError("word times: are read off a decoder, which ctc is without")
-        heads = _alignment_heads(bundle) if word_times else ()
+        heads = alignment_heads(bundle) if word_times else ()
         self.recogniser = Recogniser(
             Listener(bundle.load_encoder(dtype, mesh), chosen.reader, memory, chosen.head, model),
             chosen.models,
@@ -432,22 +435,3 @@ def _transcript(recording: Recording) -> Transcript:
         compute_seconds=recording.compute_seconds,
         warning=recording.warning,
     )
-
-
-def _usual(bundle: Bundle) -> DecoderName:
-    """The decoder of who names none."""
-    if bundle.config.denoiser:
-        return "diffusion"
-    return "ctc" if bundle.config.ctc and not bundle.has_decoder else "ar"
-
-
-def _alignment_heads(bundle: Bundle) -> Heads:
-    """Those that are known to follow the audio, else all of the upper half, as OpenAI's do it."""
-    model, denoiser = bundle.config.model, bundle.config.denoiser
-    if denoiser and not denoiser.warm:
-        raise WhisfusionError("word times are read off Whisper's decoder, which this bundle hasn't")
-    if not isinstance(model, WhisperConfig):
-        raise WhisfusionError("word times: no head of this model is known to follow the audio")
-    layers = range(model.decoder_layers // 2, model.decoder_layers)
-    every = tuple((layer, head) for layer in layers for head in range(model.heads))
-    return bundle.config.alignment_heads or every
