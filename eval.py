@@ -40,7 +40,8 @@ def evaluate(
     Args:
         manifest: JSON lines, each with audio (a path beside the manifest) and text, and perhaps
             language, speaker and source.
-        corpus: Instead, a directory of LibriSpeech, MLS, Common Voice, FLEURS or VCTK, as unpacked.
+        corpus: Instead, a public set's directory as unpacked: LibriSpeech, MLS, Common Voice,
+            FLEURS, VoxPopuli, AISHELL-1, ReazonSpeech, Zeroth or VCTK.
         data: Instead, a directory of a prepared TFDS set with audio and text.
         split: Of a corpus, without it all; of a prepared set, without it test.
         wordless: Instead, so many clips of silence, noise and tones: in how many is no text?

@@ -1,20 +1,18 @@
 """Whisfusion's decoder from scratch on the encoder of Whisper large-v3, eleven languages.
 
-486 million parameters. The data are yours: any TFDS sets with audio and text, prepared as
-array_record, a directory each; sentences are their texts.
+486 million parameters. The data are public (`python -m tools.prepare_speech public` says where they
+are and how to prepare them), or yours: any TFDS sets with audio and text, as array_record.
 """
 
 from pathlib import Path
 
+from tools.prepare_speech.public_sets import directories
 from whisfusion_jax.config import DenoiserConfig, OptimizerConfig, PhaseConfig, TrainConfig
-
-LANGUAGES = ("de", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "zh")
-DATA = Path("data")
 
 CONFIG = TrainConfig(
     work=Path("runs/whisfusion_large_v3"),
     bundle="large-v3",
-    data=tuple(DATA / f"speech/{language}/1.0.0" for language in LANGUAGES),
+    data=directories(Path("data")),
     sentences=(),
     commonest=50_257,  # all of Whisper's text tokens
     denoiser=DenoiserConfig(

@@ -29,6 +29,7 @@ from whisfusion_jax.config import TrainConfig
 from whisfusion_jax.data.augment import mixed
 from whisfusion_jax.data.encoded import Encoded
 from whisfusion_jax.data.manifest import Utterance, read_manifest
+from whisfusion_jax.data.sources import Prepared
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.report import make_report
 from whisfusion_jax.hub import find_bundle
@@ -76,6 +77,9 @@ def _tuned(config: TrainConfig, path: Path) -> Bundle:
     return with_decoder(opened, decoder, path)
 
 
+Spoken = tuple[Utterance, str | np.ndarray]
+"""What is said, and the recording or its samples."""
+
 NOISES = (10.0, 0.0)
 """Decibels of speech over white noise."""
 
@@ -85,27 +89,29 @@ def study(
     sets: dict[str, Path],
     recipes: dict[str, str] | None = None,
     only: tuple[str, ...] = (),
+    most: int | None = None,
 ) -> None:
     """Transcribe every set by every contender; what is in OUT is kept.
 
     Args:
         out: A directory, for a report of each.
-        sets: Names and manifests.
+        sets: Names, and manifests or prepared sets, of which the split `test` is read.
         recipes: Names and bundles of what was trained beside the shipped one.
         only: Contenders whose names begin so; all without it.
+        most: Recordings of each set, from all over it.
     """
     keep_compiled_programs()
     bundles = {SHIPPED: "tiny.en", **(recipes or {})}
     chosen = [c for c in contenders(list(recipes or {})) if c.name.startswith(only or ("",))]
     out.mkdir(parents=True, exist_ok=True)
-    for name, manifest in sets.items():
-        utterances = read_manifest(manifest)
+    for name, place in sets.items():
+        spoken = _spread(_spoken(place), most)
         for contender in chosen:
             for noise in (None, *NOISES) if contender.noisy else (None,):
                 title = name if noise is None else f"{name}, noise at {noise:g} dB"
                 path = out / f"{contender.name} -- {title}.json"
                 if not path.exists():
-                    _write(path, _report(contender, bundles, utterances, noise, title))
+                    _write(path, _report(contender, bundles, spoken, noise, title))
 
 
 def show(out: tyro.conf.Positional[Path], against: str = "ar", picture: Path | None = None) -> None:
@@ -132,7 +138,7 @@ def show(out: tyro.conf.Positional[Path], against: str = "ar", picture: Path | N
 def _report(
     contender: Contender,
     bundles: dict[str, str],
-    utterances: Sequence[Utterance],
+    spoken: Sequence[Spoken],
     noise: float | None,
     title: str,
 ) -> dict[str, Any]:
@@ -149,19 +155,36 @@ def _report(
         stretch=contender.stretch,
     )
     heard = track(
-        transcriber.transcribe_many([_heard(each, n, noise) for n, each in enumerate(utterances)]),
-        total=len(utterances),
+        transcriber.transcribe_many([_heard(each, n, noise) for n, (_, each) in enumerate(spoken)]),
+        total=len(spoken),
         description=f"{contender.name}: {title}",
         transient=True,
     )
-    return make_report(utterances, heard, lambda: transcriber.recogniser.compile_seconds).to_dict()
+    said = [utterance for utterance, _ in spoken]
+    return make_report(said, heard, lambda: transcriber.recogniser.compile_seconds).to_dict()
 
 
-def _heard(utterance: Utterance, number: int, noise: float | None) -> str | np.ndarray:
+def _spoken(place: Path) -> list[Spoken]:
+    if place.is_file():
+        return [(each, each.audio) for each in read_manifest(place)]
+    prepared = Prepared(place, "test")
+    examples = [prepared[number] for number in range(len(prepared))]
+    return [
+        (Utterance(f"{place}:{number}", each.text, each.language), each.samples)
+        for number, each in enumerate(examples)
+    ]
+
+
+def _spread(spoken: list[Spoken], most: int | None) -> list[Spoken]:
+    count = min(most or len(spoken), len(spoken))
+    return [spoken[len(spoken) * number // count] for number in range(count)]
+
+
+def _heard(sound: str | np.ndarray, number: int, noise: float | None) -> str | np.ndarray:
     """A recording, or its samples with noise, the same for every contender."""
     if noise is None:
-        return utterance.audio
-    samples = read_audio(utterance.audio)
+        return sound
+    samples = read_audio(sound) if isinstance(sound, str) else sound
     white = np.random.default_rng(number).normal(size=len(samples))
     return mixed(samples, white, noise)
 

@@ -46,6 +46,34 @@ def fleurs(root: Path) -> None:
     put(language / "audio" / "test" / "77.wav")
 
 
+def zeroth(root: Path) -> None:
+    reader = root / "zeroth_korean" / "test_data_01" / "003" / "104"
+    put(reader / "104_003.trans.txt", "104_003_0019 지난해 삼 월\n")
+    put(reader / "104_003_0019.flac")
+
+
+def voxpopuli(root: Path) -> None:
+    language = root / "transcribed_data" / "pl"
+    header = "id\traw_text\tnormalized_text\tspeaker_id\tsplit\tgender\n"
+    first = "2010-1-pl_0\t\tdziękuję bardzo\t9\ttest\tmale\n"
+    second = "2011-2-pl_1\tTak, jest.\ttak jest\t7\ttest\tmale\n"
+    put(language / "asr_test.tsv", header + first + second)
+    put(language / "2010" / "2010-1-pl_0.ogg")
+    put(language / "2011" / "2011-2-pl_1.ogg")
+
+
+def aishell(root: Path) -> None:
+    whole = root / "data_aishell"
+    put(whole / "transcript" / "aishell_transcript_v0.8.txt", "BAC009S0002W0122 而 对 楼市\n")
+    put(whole / "wav" / "test" / "S0002" / "BAC009S0002W0122.wav")
+    put(whole / "wav" / "test" / "S0002" / "BAC009S0002W0123.wav")
+
+
+def reazonspeech(root: Path) -> None:
+    put(root / "tsv" / "tiny.tsv", "000/0a1b.flac\t今日は晴れです。\n")
+    put(root / "data" / "000" / "0a1b.flac")
+
+
 def vctk(root: Path) -> None:
     put(root / "txt" / "p225" / "p225_001.txt", "Please call Stella.\n")
     put(root / "wav48_silence_trimmed" / "p225" / "p225_001_mic1.flac")
@@ -57,6 +85,10 @@ FOUND = [
     (mls, "test", [("guten tag", "de", "12"), ("bis bald", "de", "12")]),
     (common_voice, "test", [('Il dit : "oui".', "fr", "a1")]),
     (fleurs, "test", [("Dit is het.", "nl", None)]),
+    (zeroth, "test", [("지난해 삼 월", "ko", "104")]),
+    (voxpopuli, "test", [("dziękuję bardzo", "pl", "9"), ("Tak, jest.", "pl", "7")]),
+    (aishell, "test", [("而对楼市", "zh", "S0002")]),
+    (reazonspeech, "train", [("今日は晴れです。", "ja", None)]),
     (vctk, "train", [("Please call Stella.", "en", "p225")]),
 ]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import tyro
 
-from tools.prepare_speech import read_aloud
+from tools.prepare_speech import public_sets, read_aloud
 from tools.prepare_speech.voice_acting import unpack_speech
 from whisfusion_jax.cli import run
 from whisfusion_jax.data.manifest_speech import ManifestSpeech, ManifestSpeechConfig
@@ -107,7 +107,9 @@ def recorded(
 def corpus(
     directory: tyro.conf.Positional[Path], name: str | None = None, data_dir: Path = Path("data")
 ) -> int:
-    """Take over a public set: LibriSpeech, MLS, Common Voice, FLEURS or VCTK, as unpacked.
+    """Take over a public set as unpacked.
+
+    LibriSpeech, MLS, Common Voice, FLEURS, VoxPopuli, AISHELL-1, ReazonSpeech, Zeroth, VCTK.
 
     Writes DATA_DIR/manifest_speech/NAME/1.0.0, with the set's own splits.
 
@@ -118,6 +120,12 @@ def corpus(
     """
     found = name or directory.resolve().name
     _prepare(ManifestSpeech, ManifestSpeechConfig(name=found, manifest=str(directory)), data_dir)
+    return 0
+
+
+def public() -> int:
+    """List public sets in eleven languages: hours, licenses, where from, how to prepare them."""
+    public_sets.show()
     return 0
 
 
@@ -192,8 +200,8 @@ def _prepare(builder: Any, config: Any, data_dir: Path) -> None:
 
 
 _COMMANDS: dict[str, Callable[..., int]] = {
-    "made": made, "recorded": recorded, "corpus": corpus, "voice-acting": voice_acting,
-    "captions": captions, "prompts": prompts,
+    "made": made, "recorded": recorded, "corpus": corpus, "public": public,
+    "voice-acting": voice_acting, "captions": captions, "prompts": prompts,
 }  # fmt: skip
 
 

@@ -1,9 +1,13 @@
 """Public speech sets as they lie on disk once unpacked, without any preparation.
 
+Zeroth        SPLIT_data_01/BOOK/READER/READER_BOOK.trans.txt, its FLACs beside it
 LibriSpeech   SPLIT/READER/CHAPTER/READER-CHAPTER.trans.txt, its FLACs beside it
 MLS           SPLIT/transcripts.txt, SPLIT/audio/READER/BOOK/READER_BOOK_NUMBER.flac (or .opus)
 Common Voice  SPLIT.tsv with a header, clips/
 FLEURS        LANGUAGE/SPLIT.tsv without one, LANGUAGE/audio/SPLIT/
+VoxPopuli     LANGUAGE/asr_SPLIT.tsv with a header, LANGUAGE/YEAR/*.ogg
+AISHELL-1     transcript/aishell_transcript_*.txt, wav/SPLIT/READER/*.wav (its archives unpacked)
+ReazonSpeech  tsv/SIZE.tsv without a header, data/NUMBER/*.flac (its archives unpacked in data/)
 VCTK          txt/READER/, wav48_silence_trimmed/READER/ (0.92) or wav48/READER/
 """
 
@@ -43,6 +47,17 @@ def read_corpus(directory: Path, split: str | None = None) -> list[Utterance]:
         if not Path(utterance.audio).is_file():
             raise WhisfusionError(f"{utterance.audio}: is listed, and not there")
     return chosen
+
+
+def _zeroth(directory: Path) -> Iterator[Utterance]:
+    for path in directory.rglob("*_data_01/*/*/*.trans.txt"):
+        split = path.parents[2].name.partition("_")[0]
+        for line in _lines(path):
+            name, _, text = line.partition(" ")
+            reader = name.partition("_")[0]
+            yield Utterance(
+                str(path.with_name(f"{name}.flac")), text, "ko", reader, split, "Zeroth"
+            )
 
 
 def _librispeech(directory: Path) -> Iterator[Utterance]:
@@ -101,6 +116,37 @@ def _fleurs(directory: Path) -> Iterator[Utterance]:
             yield Utterance(str(audio / name), text, language, None, path.stem, "FLEURS")
 
 
+def _voxpopuli(directory: Path) -> Iterator[Utterance]:
+    for path in directory.rglob("asr_*.tsv"):
+        rows = csv.DictReader(_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
+        named = "id_" if "id_" in (rows.fieldnames or ()) else "id"
+        split = path.stem.removeprefix("asr_")
+        for row in rows:
+            # Some have their text only as it was normalised.
+            text = row["raw_text"] or row["normalized_text"]
+            audio = path.parent / row[named][:4] / f"{row[named]}.ogg"
+            yield Utterance(
+                str(audio), text, path.parent.name, row["speaker_id"], split, "VoxPopuli"
+            )
+
+
+def _aishell(directory: Path) -> Iterator[Utterance]:
+    for path in directory.rglob("transcript/aishell_transcript_*.txt"):
+        texts = {name: "".join(words) for name, *words in map(str.split, _lines(path))}
+        for audio in path.parents[1].glob("wav/*/*/*.wav"):
+            if text := texts.get(audio.stem):  # some recordings have none
+                reader, split = audio.parent.name, audio.parents[1].name
+                yield Utterance(str(audio), text, "zh", reader, split, "AISHELL-1")
+
+
+def _reazonspeech(directory: Path) -> Iterator[Utterance]:
+    for path in directory.rglob("tsv/*.tsv"):
+        for line in _lines(path):
+            name, _, text = line.partition("\t")
+            audio = path.parents[1] / "data" / name
+            yield Utterance(str(audio), text, "ja", None, "train", "ReazonSpeech")
+
+
 def _vctk(directory: Path) -> Iterator[Utterance]:
     for path in directory.glob("**/txt/*/*.txt"):
         reader, whole = path.parent.name, path.parent.parent.parent
@@ -113,10 +159,14 @@ def _vctk(directory: Path) -> Iterator[Utterance]:
 
 
 _LAYOUTS: dict[Callable[[Path], Iterator[Utterance]], str] = {
+    _zeroth: "Zeroth",
     _librispeech: "LibriSpeech",
     _mls: "MLS",
     _common_voice: "Common Voice",
     _fleurs: "FLEURS",
+    _voxpopuli: "VoxPopuli",
+    _aishell: "AISHELL-1",
+    _reazonspeech: "ReazonSpeech",
     _vctk: "VCTK",
 }
 
