@@ -59,6 +59,12 @@ def test_eight_utterances_are_learned_by_heart(exported: Bundle) -> None:
     assert [found.text for found in transcriber.transcribe_many(clips)] == WORDS
 
 
+def test_the_log_says_what_was_learned_from(trained: Trained, config: TrainConfig) -> None:
+    counts = json.loads((config.work / "speech.json").read_text())
+    assert counts["sets"] == {str(config.data[0]): 8}
+    assert counts["languages"][""]["examples"] == 8
+
+
 def test_a_trained_bundle_holds_what_diffusion_needs(exported: Bundle) -> None:
     assert not exported.has_decoder
     with pytest.raises(BundleError, match="no pre-trained decoder"):

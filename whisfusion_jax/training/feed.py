@@ -11,10 +11,12 @@ from typing import Any
 import grain
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from rich.progress import Progress
 
+from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import DenoiserConfig, TrainConfig
 from whisfusion_jax.data.batches import Batch, Plan, batches
@@ -32,6 +34,7 @@ from whisfusion_jax.data.sources import (
 )
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.parallel.mesh import own_share, place_rows, replicated
+from whisfusion_jax.training.counts import Counts, count_speech
 from whisfusion_jax.training.setup import Beginning
 
 _LINE_SECONDS = 60
@@ -48,6 +51,8 @@ class Feed:
     """What the dataset gives for a step, and the step's number, to arrays on the mesh."""
     unreadable: Callable[[], Sequence[str]]
     """What was left out so far, a message each."""
+    counts: Counts
+    """Of what it draws from."""
 
 
 def feed_of(
@@ -71,7 +76,11 @@ def feed_of(
         batches(plan, begun.shortlist),
         lambda batch, step: place_rows(mesh, batch),
         lambda: examples.unreadable,
-    )
+        count_speech(
+            config, _sizes(config), len(examples.unreadable), examples.prompt, examples.seconds,
+            bundle.tokenizer,
+        ),
+    )  # fmt: skip
 
 
 def _heard(
@@ -99,7 +108,16 @@ def _heard(
     def batch(drawn: Cuts, step: int) -> Batch:
         return listener(place_rows(mesh, drawn), step)
 
-    return Feed(cuts(plan), batch, lambda: speech.unreadable)
+    seconds = np.diff(speech.begins) / SAMPLE_RATE
+    counts = count_speech(
+        config, _sizes(config), len(speech.unreadable), speech.prompts, seconds, tokenizer
+    )
+    return Feed(cuts(plan), batch, lambda: speech.unreadable, counts)
+
+
+def _sizes(config: TrainConfig) -> dict[str, int]:
+    """How many examples each set has."""
+    return {str(path): len(_set(path)) for path in config.data}
 
 
 def find_examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Examples:

@@ -15,6 +15,7 @@ from tensorboardX import SummaryWriter
 from whisfusion_jax.config import TrainConfig
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.chips import chip_of
+from whisfusion_jax.training.counts import Counts
 from whisfusion_jax.training.loss import Metrics
 
 _AHEAD = 2
@@ -34,14 +35,19 @@ class Work:
 class Log:
     """Means over some steps; of many processes, the first one writes."""
 
-    def __init__(self, config: TrainConfig, progress: Progress) -> None:
-        """Open the run's log.jsonl, a line for each report, and TensorBoard's beside it."""
+    def __init__(self, config: TrainConfig, progress: Progress, counts: Counts) -> None:
+        """Open the run's log.jsonl, a line for each report, and TensorBoard's beside it.
+
+        Args:
+            counts: of the speech, for speech.json.
+        """
         path = config.work / "log.jsonl"
         self._path, self._progress, self._every = path, progress, config.report_every
         self._task: TaskID = progress.add_task("training", total=config.steps)
         self._writes = jax.process_index() == 0
         if self._writes:
             path.parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / "speech.json").write_text(counts.to_json())
             self._board = SummaryWriter(str(path.parent / "tensorboard"))
         self._most_skipped, self._skipped_in_row = config.most_skipped, 0
         self._waiting: list[Metrics] = []

@@ -66,10 +66,11 @@ def train(config: TrainConfig, progress: Progress, score: Score | None = None) -
     feed = feed_of(config, bundle, begun, mesh, progress)
     if lost := feed.unreadable():
         progress.console.print(f"{len(lost)} examples can't be read and are left out")
+    progress.console.print(feed.counts.table())
     iterator = iter(feed.dataset)
     with (
         checkpoints_of(config, progress.console.print) as saved,
-        contextlib.closing(Log(config, progress)) as log,
+        contextlib.closing(Log(config, progress, feed.counts)) as log,
         told_to_stop() as told,
     ):
         state = saved.restore(begun.state, iterator)
