@@ -71,6 +71,7 @@ def compare(
     drafts: str | None = None,
     most: int = 100,
     json: Path | None = None,
+    picture: Path | None = None,
 ) -> None:
     """Transcribe the split `test` of each set by each contender.
 
@@ -83,6 +84,7 @@ def compare(
         drafts: Whose head or denoiser drafts; without it what ships.
         most: Recordings of each set.
         json: Write all figures here, too.
+        picture: Draw error rates and passes here (.png, .svg).
     """
     keep_compiled_programs()
     opened = open_bundle(bundle)
@@ -106,6 +108,8 @@ def compare(
     _print_groups(rows, contenders)
     if json is not None:
         json.write_text(json_.dumps([_plain(row) for row in rows], indent=1) + "\n")
+    if picture is not None:
+        _draw(rows, contenders, picture)
 
 
 def _on_set(path: Path, name: str, transcribers: dict[str, Transcriber], most: int) -> list[Row]:
@@ -195,6 +199,29 @@ def _print_groups(rows: Sequence[Row], contenders: Sequence[str]) -> None:
     for contender, by_group in averages.items():
         table.add_row(contender, *(f"{100 * rate:.2f}" for rate in by_group.values()))
     Console().print(table)
+
+
+def _draw(rows: Sequence[Row], contenders: Sequence[str], path: Path) -> None:
+    """Two panels: error rates, and passes, of each contender on each set."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(row.name for row in rows))
+    figure = Figure(figsize=(11, 0.32 * len(names) + 1.5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    height = 0.8 / len(contenders)
+    for number, contender in enumerate(contenders):
+        found = [row for row in rows if row.contender == contender]
+        at = [names.index(row.name) + number * height for row in found]
+        left.barh(at, [100 * row.rate for row in found], height, label=contender)
+        right.barh(at, [row.steps for row in found], height)
+    left.set_yticks([at + height for at in range(len(names))], names)
+    left.invert_yaxis()
+    left.set(xlabel="error rate, %", xscale="log")
+    right.set(xlabel="mean passes")
+    left.legend()
+    for axes in (left, right):
+        axes.grid(axis="x", which="both", alpha=0.3)
+    figure.savefig(path, dpi=110)
 
 
 def _plain(row: Row) -> dict[str, Any]:
