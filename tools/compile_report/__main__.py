@@ -2,12 +2,11 @@
 
 python -m tools.compile_report --config FILE --topology v5e:4x4 --mesh.fsdp 16
 
-The TPU's own compiler does it (`pip install libtpu`, no TPU needed); `cpu:8` takes virtual CPU
-devices. A command on top of all packages, although it stands here.
+The TPU's or the GPU's own compiler does it, and needs neither (docs/running_at_scale.md); `cpu:8`
+takes virtual CPU devices. A command on top of all packages, although it stands here.
 """
 
 import dataclasses
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import nnx
-from jax.experimental import topologies
 from jax.sharding import Mesh
 from rich.console import Console
 from rich.table import Table
 
 from tools.compile_report.collectives import Traffic, traffic_of
+from tools.compile_report.topology import devices_of
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS
 from whisfusion_jax.bundle import abstract_denoiser, abstract_whisper
@@ -143,7 +142,7 @@ def main(
 
     Args:
         config: Of a training run, a file in configs/.
-        topology: Such as v5e:4x4, v5p:4x4x4, v6e:8x8, or cpu:8.
+        topology: Such as v5e:4x4, v5p:4x4x4, h100:8, h200:4x8 (hosts of eight), a100:1, or cpu:8.
         mesh: How its devices share the work.
         what: The train step, or the decoding loop of diffusion.
         audios: That each chip decodes at once, of 30 s.
@@ -164,28 +163,6 @@ def main(
             "mesh.fsdp, fewer positions, or accumulate"
         )
     return 0
-
-
-def devices_of(topology: str) -> Sequence[Any]:
-    """The devices of a topology that need not be here.
-
-    Raises:
-        WhisfusionError: there is no such topology, or no compiler for it.
-    """
-    kind, _, shape = topology.partition(":")
-    if kind == "cpu" and shape.isdigit():
-        jax.config.update("jax_num_cpu_devices", int(shape))
-        return jax.devices("cpu")
-    # libtpu would ask the cloud what machine this is.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    jax.config.update("jax_platforms", "cpu")
-    try:
-        return topologies.get_topology_desc(topology, "tpu").devices
-    except Exception as error:  # whatever libtpu says
-        reason = str(error).strip().partition("\n")[0]
-        raise WhisfusionError(
-            f"topology {topology}: {reason:.200} (such as v5e:4x4, with `pip install libtpu`)"
-        ) from None
 
 
 def compile_for(lowered: Lowered, mesh: Mesh, topology: str) -> Report:

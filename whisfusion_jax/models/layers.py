@@ -1,5 +1,7 @@
 """Layers that Whisper's encoder and decoder and the denoiser share."""
 
+from functools import cache, partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -45,9 +47,42 @@ def attend(
             mixed = jax.lax.map(lambda own: together(*own), heads)
             return mixed.reshape(each[0].shape)
 
-        # A CPU's caches hold one head's scores and not those of all.
-        return jax.lax.platform_dependent(queries, keys, values, cpu=head_by_head, default=together)
+        def by_cudnn(*each: jax.Array) -> jax.Array:
+            q, k, v = (jnp.swapaxes(array, 1, 2) for array in each)
+            shape = 1, 1, queries.shape[2], keys.shape[2]
+            added = None if bias is None else jnp.broadcast_to(bias, shape).astype(queries.dtype)
+            mixed = jax.nn.dot_product_attention(q, k, v, added, implementation="cudnn")
+            return jnp.swapaxes(mixed, 1, 2)
+
+        return jax.lax.platform_dependent(
+            queries,
+            keys,
+            values,
+            # A CPU's caches hold one head's scores and not those of all; cuDNN keeps none.
+            cpu=head_by_head,
+            cuda=by_cudnn if _fits_cudnn(queries) else together,
+            default=together,
+        )
     return _attend(queries, keys, values, bias, mask)
+
+
+def _fits_cudnn(queries: jax.Array) -> bool:
+    features = queries.shape[-1]
+    narrow = queries.dtype in (jnp.bfloat16, jnp.float16)
+    return narrow and features % 8 == 0 and features <= 128 and _has_cudnn()
+
+
+@cache
+def _has_cudnn() -> bool:
+    """JAX asks for cuDNN's version while it traces, and fails where there is none."""
+    array = jax.ShapeDtypeStruct((1, 8, 1, 8), jnp.bfloat16)
+    try:
+        jax.eval_shape(
+            partial(jax.nn.dot_product_attention, implementation="cudnn"), array, array, array
+        )
+    except RuntimeError:
+        return False
+    return True
 
 
 def _attend(
