@@ -33,6 +33,7 @@ ENTRY %main (x: f32[8,4]) -> f32[8,4] {
   %x = f32[8,4] parameter(0)
   %loop = (u32[], f32[8,4]) while(%x), condition=%condition, body=%body
   %all = (bf16[2,4], bf16[16,4]) all-gather-start(%x), replica_groups={{0,1,2,3,4,5,6,7}}
+  %both = (f32[8,4], bf16[4]) all-reduce(%x, %y), replica_groups={{0,1},{2,3}}, to_apply=%add
   ROOT %out = f32[8,4] get-tuple-element(%loop), index=1
 }
 """
@@ -41,7 +42,7 @@ ENTRY %main (x: f32[8,4]) -> f32[8,4] {
 def test_collectives_are_counted_with_their_loops() -> None:
     assert traffic_of(PROGRAM) == [
         Traffic("all-gather", 1, 7 / 8 * 128, 128),
-        Traffic("all-reduce", 6, 6 * 2 * 3 / 4 * 128, 128),
+        Traffic("all-reduce", 7, 6 * 2 * 3 / 4 * 128 + 128 + 8, 128),
     ]
 
 
@@ -53,7 +54,7 @@ def report(*flags: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("what", ["train", "decode"])
+@pytest.mark.parametrize("what", ["train", "hear", "ar", "exact", "diffusion"])
 def test_a_report_is_made_for_devices_that_are_not_here(what: str) -> None:
     done = report("--topology", "cpu:8", "--mesh.fsdp", "4" if what == "train" else "1",
                   "--what", what, "--audios", "1")  # fmt: skip

@@ -10,66 +10,27 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
-from flax import nnx
 from jax.sharding import Mesh
 from rich.console import Console
 from rich.table import Table
 
 from tools.compile_report.collectives import Traffic, traffic_of
+from tools.compile_report.programs import Lowered, Program, lower
 from tools.compile_report.topology import devices_of
-from whisfusion_jax.audio.mel import SAMPLE_RATE
-from whisfusion_jax.audio.windows import WINDOW_SECONDS
-from whisfusion_jax.bundle import abstract_denoiser, abstract_whisper
 from whisfusion_jax.cli import run
-from whisfusion_jax.config import (
-    WHISPER_SIZES,
-    MeshConfig,
-    TokenRules,
-    TrainConfig,
-    read_config,
-)
-from whisfusion_jax.data.batches import Batch, Plan
-from whisfusion_jax.data.encoded import TOP
-from whisfusion_jax.decoding.canvas import canvas_for
-from whisfusion_jax.decoding.denoising import DenoisingSettings
-from whisfusion_jax.decoding.vocabulary import Vocabulary
-from whisfusion_jax.diffusion.objective import Targets
+from whisfusion_jax.config import MeshConfig, read_config
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.chips import Chip, chip_of
-from whisfusion_jax.parallel.mesh import Share, by_rows, make_mesh, row_shards
-from whisfusion_jax.parallel.sharding import shardings
-from whisfusion_jax.training.flops import StepFlops, encoder_flops, step_flops
-from whisfusion_jax.training.setup import layers_of, make_optimizer, step_settings
-from whisfusion_jax.training.step import Frozen, compile_step, split, start
-from whisfusion_jax.transcription.choice import STRETCH
-from whisfusion_jax.transcription.decoders import Denoisers, Diffusion, Texts
-from whisfusion_jax.transcription.hearing import Listener, hear_spread
-from whisfusion_jax.transcription.recognise import RecogniserSettings, Rows, write_spread
+from whisfusion_jax.parallel.mesh import make_mesh
+from whisfusion_jax.training.flops import StepFlops
 
 _ALL = MeshConfig()
-PROMPT = 4
-"""Tokens before the text, in multilingual models."""
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """A program for the compiler, and what is known of it beforehand."""
-
-    program: Any
-    what: str
-    parts: dict[str, Any]
-    """Its arguments by what they are, abstract."""
-    flops: StepFlops | None
-    audio_seconds: float
-    """That one run of it learns from, or transcribes."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +95,7 @@ def main(
     config: Path,
     topology: str,
     mesh: MeshConfig = _ALL,
-    what: Literal["train", "decode"] = "train",
+    what: Program = "train",
     audios: int = 16,
     positions: int | None = None,
 ) -> int:
@@ -144,16 +105,16 @@ def main(
         config: Of a training run, a file in configs/.
         topology: Such as v5e:4x4, v5p:4x4x4, h100:8, h200:4x8 (hosts of eight), a100:1, or cpu:8.
         mesh: How its devices share the work.
-        what: The train step, or the decoding loop of diffusion.
-        audios: That each chip decodes at once, of 30 s.
+        what: The train step, the encoder, or a decoder from samples to tokens, of the config's
+            sizes; ar and exact are its Whisper's, exact with a head of the usual size.
+        audios: Windows of 30 s that each chip hears at once.
         positions: Canvas positions of a training batch, instead of the config's.
     """
     devices = devices_of(topology)
     read = read_config(config)
     read = dataclasses.replace(read, mesh=mesh, positions=positions or read.positions)
     laid = make_mesh(mesh, devices)
-    lower = lower_training if what == "train" else partial(lower_decoding, audios=audios)
-    report = compile_for(lower(read, laid), laid, topology)
+    report = compile_for(lower(what, read, laid, audios), laid, topology)
     Console().print(report.table())
     if not report.fits():
         assert report.chip is not None
@@ -174,7 +135,7 @@ def compile_for(lowered: Lowered, mesh: Mesh, topology: str) -> Report:
     begin = time.perf_counter()
     try:
         with jax.set_mesh(mesh):
-            compiled = lowered.program().compile()
+            compiled = lowered.program().compile(_options(mesh))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -200,109 +161,10 @@ def compile_for(lowered: Lowered, mesh: Mesh, topology: str) -> Report:
     )
 
 
-def lower_training(config: TrainConfig, mesh: Mesh) -> Lowered:
-    """The step on windows of 30 s, in the run's last phase."""
-    model, seconds = WHISPER_SIZES[config.bundle], WINDOW_SECONDS
-    sizes = config.denoiser
-    if sizes is None:
-        raise WhisfusionError("compile_report: the config must say the denoiser's sizes")
-    dtype = jnp.dtype(config.dtype)
-    denoiser = nnx.eval_shape(layers_of(config), abstract_denoiser(sizes))
-    parts, learned = split(denoiser, config.learned or (".*",))
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    state = _placed(jax.eval_shape(partial(start, optimizer=optimizer), learned), mesh)
-    encoder = nnx.eval_shape(layers_of(config), abstract_whisper(model).encoder)
-    frozen = Frozen(
-        model=_placed(_cast(parts.frozen, dtype), mesh),
-        memory=None,  # windows of 30 s need none
-        encoder=None if config.keep_states else _placed(_cast(encoder, dtype), mesh),
-    )
-    canvas = canvas_for(seconds)
-    shards = row_shards(mesh)
-    plan = Plan(
-        None, 1, config.positions, config.canvases, share=Share(0, shards, shards),  # type: ignore[arg-type]
-        parts=config.accumulate,
-    )  # fmt: skip
-    rows = plan.audios(canvas)
-    frames = model.frames(seconds)
-    audio = (rows, frames, model.width) if config.keep_states else (rows, seconds * SAMPLE_RATE)
-    by_row = partial(_shape, sharding=by_rows(mesh))
-    batch = Batch(
-        by_row(audio, jnp.float16 if config.keep_states else jnp.float32),
-        by_row((rows, PROMPT), jnp.int32),
-        Targets(
-            by_row((rows, canvas), jnp.int32),
-            by_row((rows,), jnp.int32),
-            by_row((rows, canvas, TOP), jnp.int32),
-            by_row((rows, canvas, TOP), jnp.float32),
-        ),
-        by_row((rows,), jnp.int32),
-    )
-    settings = step_settings(config, config.phases[-1], shards)
-    step = compile_step(parts.graph, optimizer, settings, mesh)
-    return Lowered(
-        lambda: step.lower(frozen, state=state, batch=batch),
-        f"training on {rows} x {seconds} s",
-        {
-            "encoder": frozen.encoder,
-            "parameters": state.learned,
-            "their average": state.average,
-            "optimizer state": state.optimizer,
-        },
-        step_flops(config, config.phases[0], model, sizes, batch),
-        rows * seconds,
-    )
-
-
-def lower_decoding(config: TrainConfig, mesh: Mesh, audios: int) -> Lowered:
-    """Diffusion of windows of 30 s, from samples to tokens."""
-    model, sizes, seconds = WHISPER_SIZES[config.bundle], config.denoiser, WINDOW_SECONDS
-    if sizes is None:
-        raise WhisfusionError("compile_report: the config must say the denoiser's sizes")
-    rows = audios * row_shards(mesh)
-    encoder = _placed(_cast(abstract_whisper(model).encoder, jnp.bfloat16), mesh)
-    denoiser = _placed(_cast(abstract_denoiser(sizes), jnp.bfloat16), mesh)
-    by_row = partial(_shape, sharding=by_rows(mesh))
-    samples = by_row((rows, seconds * SAMPLE_RATE), jnp.float32)
-    asked = Rows(
-        by_row((rows,), jnp.bool),
-        by_row((rows,), jnp.int32),
-        by_row((rows, PROMPT), jnp.int32),
-        by_row((rows, 3), jnp.uint32),
-    )
-    lengths = by_row((rows,), jnp.int32)
-    listener = Listener(encoder, denoiser, None, None, model)
-    writing = DenoisingSettings(Vocabulary(TokenRules(), end=0))
-    settings = RecogniserSettings(Diffusion(writing, STRETCH))
-
-    @jax.jit
-    def recognise(
-        listener: Listener, sound: tuple[jax.Array, jax.Array], model: Denoisers, rows: Rows
-    ) -> Texts:
-        heard = hear_spread(listener, *sound, seconds, mesh)
-        return write_spread(model, heard, rows, settings, seconds, mesh)
-
-    return Lowered(
-        lambda: recognise.lower(listener, (samples, lengths), Denoisers(denoiser), asked),
-        f"decoding {rows} x {seconds} s",
-        {"encoder": encoder, "denoiser": denoiser},
-        StepFlops(rows * encoder_flops(model, model.frames(seconds)), 0.0),
-        rows * seconds,
-    )
-
-
-def _shape(shape: tuple[int, ...], dtype: Any, sharding: Any = None) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-
-
-def _cast(tree: Any, dtype: Any) -> Any:
-    return jax.tree.map(lambda leaf: _shape(leaf.shape, dtype), tree)
-
-
-def _placed(tree: Any, mesh: Mesh) -> Any:
-    return jax.tree.map(
-        lambda leaf, sharding: _shape(leaf.shape, leaf.dtype, sharding), tree, shardings(tree, mesh)
-    )
+def _options(mesh: Mesh) -> dict[str, bool]:
+    """Without a card Triton's products can't be tuned, and untuned ones may not compile."""
+    on_gpus = mesh.devices.flat[0].platform == "gpu"
+    return {"xla_gpu_enable_triton_gemm": False} if on_gpus else {}
 
 
 def _bytes_each(tree: Any) -> float:

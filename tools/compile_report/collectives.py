@@ -10,7 +10,7 @@ _BYTES = {
     "f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8,
 }  # fmt: skip
 _KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-_OPERATION = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(?:-start)?\(")
+_OPERATION = re.compile(rf"= (.*?) ({'|'.join(_KINDS)})(-start)?\(")
 _SHAPE = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\]")
 _CALLED = re.compile(r"\b(?:calls|to_apply)=%?([\w.\-]+)")
 _LOOP = re.compile(r" while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)")
@@ -46,10 +46,10 @@ def traffic_of(program: str) -> list[Traffic]:
     for name, lines in computations.items():
         for line in lines:
             if (found := _OPERATION.search(line)) and runs[name]:
-                kind, made = found[2], _largest_shape(found[1])
+                kind, made = found[2], _made(found[1], found[2], starts=bool(found[3]))
                 times[kind] += runs[name]
-                sent[kind] += runs[name] * _sent(kind, made, _group(line))
-                largest[kind] = max(largest[kind], made)
+                sent[kind] += runs[name] * _sent(kind, sum(made), _group(line))
+                largest[kind] = max(largest[kind], *made)
     return [Traffic(kind, times[kind], sent[kind], largest[kind]) for kind in sorted(times)]
 
 
@@ -117,13 +117,17 @@ def _step(body: list[str], counter: int) -> int:
     return step or 1
 
 
-def _largest_shape(shapes: str) -> float:
-    """Bytes of the largest of some arrays; of an operation that starts, one is the operand."""
+def _made(shapes: str, kind: str, starts: bool) -> list[float]:
+    """Bytes of the arrays that an operation makes: the compiler may have put several together."""
     sizes = [
         _BYTES.get(dtype, 4) * math.prod(map(int, filter(None, dims.split(","))))
         for dtype, dims in _SHAPE.findall(shapes)
     ]
-    return max(sizes, default=0)
+    if starts and kind == "all-gather":
+        return sizes[len(sizes) // 2 :]  # its operands stand in front
+    if starts and kind == "collective-permute":
+        return [max(sizes)]  # beside its operand, and two counters
+    return sizes
 
 
 def _group(line: str) -> int:

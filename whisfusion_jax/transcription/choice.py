@@ -32,7 +32,7 @@ from whisfusion_jax.transcription.decoders import (
 
 STRETCH = 12
 """Positions that a pass reads: of what masks write more are seldom all right."""
-_REPAIRED = 24
+REPAIRED = 24
 """Of a draft that each pass repairs: more save no passes (docs/results.md)."""
 _STRETCH_ON_CPU = 5
 """There each position costs, and five are read in tiles (models/output.py)."""
@@ -136,7 +136,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     if drafts.config.ctc and (whole or wishes.decoder == "exact"):
         merges = jax.device_put(Merges.of(tokenizer), replicated(mesh))
         head = drafts.load_ctc(dtype, mesh)
-    longest = _REPAIRED if head and wishes.decoder == "exact" else STRETCH
+    longest = REPAIRED if head and wishes.decoder == "exact" else STRETCH
     stretch = wishes.stretch or (_STRETCH_ON_CPU if on_cpu and head else longest)
     # Masks that were never trained know less than any draft.
     sure = (wishes.sure if wishes.sure is not None else SURE) if trained else 0.0
