@@ -26,6 +26,6 @@ CONFIG = dataclasses.replace(
     heard_above=-1.0,
     joined=0.1,
     augmented=0.3,
-    phases=(PhaseConfig(1500, ()),),
+    phases=(PhaseConfig(1000, ()),),
     optimizer=OptimizerConfig(rate=8e-4, warmup=50, final=0.03, average=0.99, weight_decay=0.01),
 )

@@ -90,6 +90,7 @@ def study(
     recipes: dict[str, str] | None = None,
     only: tuple[str, ...] = (),
     most: int | None = None,
+    noises: tuple[float, ...] = NOISES,
 ) -> None:
     """Transcribe every set by every contender; what is in OUT is kept.
 
@@ -99,6 +100,7 @@ def study(
         recipes: Names and bundles of what was trained beside the shipped one.
         only: Contenders whose names begin so; all without it.
         most: Recordings of each set, from all over it.
+        noises: Decibels of speech over white noise, which some contenders hear besides.
     """
     keep_compiled_programs()
     bundles = {SHIPPED: "tiny.en", **(recipes or {})}
@@ -107,7 +109,7 @@ def study(
     for name, place in sets.items():
         spoken = _spread(_spoken(place), most)
         for contender in chosen:
-            for noise in (None, *NOISES) if contender.noisy else (None,):
+            for noise in (None, *noises) if contender.noisy else (None,):
                 title = name if noise is None else f"{name}, noise at {noise:g} dB"
                 path = out / f"{contender.name} -- {title}.json"
                 if not path.exists():
