@@ -20,7 +20,7 @@ format: $(VENV)/test
 test: $(VENV)/test                 ## all tests that need no torch
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --durations 15
 
-test-parity: $(VENV)/parity        ## live against transformers, torch and faster-whisper
+test-parity: $(VENV)/parity $(VENV)/gpu  ## live against transformers, torch and faster-whisper
 	$(BIN)/pytest -m parity tests
 
 bench: $(VENV)/parity              ## the tables of docs/results.md, on this machine
@@ -40,6 +40,15 @@ $(VENV)/test: pyproject.toml | $(BIN)/python
 $(VENV)/parity: $(VENV)/test
 	$(BIN)/pip install --quiet 'torch==2.13.0'
 	$(BIN)/pip install --quiet --editable '.[test,parity,plots]'
+	@touch $@
+
+# A GPU's compiler, which needs no GPU, apart: JAX would look for one at every start.
+$(VENV)/gpu: $(VENV)/parity
+	rm -rf $@
+	jax=$$($(BIN)/python -c 'import jax; print(jax.__version__)'); \
+	$(BIN)/pip install --quiet --no-deps --target $@ jax-cuda13-plugin==$$jax \
+	    jax-cuda13-pjrt==$$jax nvidia-cuda-nvcc nvidia-nvvm nvidia-nvjitlink \
+	    nvidia-cuda-runtime nvidia-cudnn-cu13
 	@touch $@
 
 $(BIN)/python:

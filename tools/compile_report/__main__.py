@@ -47,6 +47,8 @@ class Report:
     peak: float
     flops: StepFlops | None
     traffic: Sequence[Traffic]
+    by_cudnn: int
+    """Places in the program where cuDNN attends, and no scores are kept."""
     compile_seconds: float
     audio_seconds: float
 
@@ -80,6 +82,8 @@ class Report:
             if self.flops.again:
                 again = self.flops.again / self.flops.model
                 table.add_row("computed again besides", f"{again:.0%}")
+        if self.by_cudnn:
+            table.add_row("attention by cuDNN", f"in {self.by_cudnn} places")
         for each in self.traffic:
             table.add_row(
                 f"{each.kind}, each chip",
@@ -142,6 +146,7 @@ def compile_for(lowered: Lowered, mesh: Mesh, topology: str) -> Report:
         reason = str(error).partition("RESOURCE_EXHAUSTED: ")[2].partition("\n")[0]
         raise WhisfusionError(f"{lowered.what} does not fit {topology}: {reason}") from None
     seconds = time.perf_counter() - begin
+    text = compiled.as_text()
     memory = compiled.memory_analysis()
     arguments, results = memory.argument_size_in_bytes, memory.output_size_in_bytes
     temporaries = memory.temp_size_in_bytes
@@ -155,7 +160,8 @@ def compile_for(lowered: Lowered, mesh: Mesh, topology: str) -> Report:
         # What is given away makes room for what comes out.
         peak=arguments + results - memory.alias_size_in_bytes + temporaries,
         flops=lowered.flops,
-        traffic=traffic_of(compiled.as_text()),
+        traffic=traffic_of(text),
+        by_cudnn=text.count('custom_call_target="__cudnn$fmha'),
         compile_seconds=seconds,
         audio_seconds=lowered.audio_seconds,
     )

@@ -119,7 +119,7 @@ def _step(body: list[str], counter: int) -> int:
 
 def _made(shapes: str, kind: str, starts: bool) -> list[float]:
     """Bytes of the arrays that an operation makes: the compiler may have put several together."""
-    sizes = [
+    sizes: list[float] = [
         _BYTES.get(dtype, 4) * math.prod(map(int, filter(None, dims.split(","))))
         for dtype, dims in _SHAPE.findall(shapes)
     ]

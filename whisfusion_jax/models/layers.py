@@ -67,6 +67,9 @@ def attend(
 
 
 def _fits_cudnn(queries: jax.Array) -> bool:
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.manual_axes and mesh.auto_axes:
+        return False  # cuDNN's partitioner knows of no mesh that is half the compiler's
     features = queries.shape[-1]
     narrow = queries.dtype in (jnp.bfloat16, jnp.float16)
     return narrow and features % 8 == 0 and features <= 128 and _has_cudnn()

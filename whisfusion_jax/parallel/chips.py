@@ -27,7 +27,7 @@ CHIPS = {
     # nvidia.com/en-us/data-center/h100, /h200, /a100: SXM; NVLink is given both ways.
     "NVIDIA H100": Chip("H100", 989e12, 80e9, 3350e9, 450e9),
     "NVIDIA H200": Chip("H200", 989e12, 141e9, 4800e9, 450e9),
-    "NVIDIA A100": Chip("A100", 312e12, 80e9, 2039e9, 300e9),
+    "NVIDIA A100-SXM4-80GB": Chip("A100", 312e12, 80e9, 2039e9, 300e9),
 }
 
 

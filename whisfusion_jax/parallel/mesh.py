@@ -90,3 +90,8 @@ def place_rows(mesh: Mesh, batch: Any) -> Any:
     return jax.tree.map(
         lambda rows: jax.make_array_from_process_local_data(sharding, np.asarray(rows)), batch
     )
+
+
+def own_axes(mesh: Mesh) -> set[str]:
+    """The axes whose parts work alone: all; but where devices share rows, the compiler sees how."""
+    return set(ROWS) if mesh.shape["tensor"] > 1 else set(mesh.axis_names)

@@ -17,6 +17,7 @@ from whisfusion_jax.models.decoder import CrossCache, Decoder
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.encoder import AudioEncoder
 from whisfusion_jax.models.padding_memory import PaddingMemory
+from whisfusion_jax.parallel.mesh import own_axes
 
 LENGTHS = (10, 20, WINDOW_SECONDS)
 """Seconds of audio that decoders are compiled for. Their loops take several seconds each to
@@ -113,8 +114,7 @@ def _by_rows(alone: Callable[..., Heard], mesh: Mesh, inputs: tuple[P, ...]) -> 
         mesh=mesh,
         in_specs=inputs,
         out_specs=P(ROWS),
-        # The axis `tensor` is left to the compiler.
-        axis_names=set(ROWS),
+        axis_names=own_axes(mesh),
         check_vma=False,
     )
 

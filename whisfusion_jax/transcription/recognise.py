@@ -24,7 +24,7 @@ from whisfusion_jax.config import ROWS
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import Draws
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.parallel.mesh import by_rows, row_shards
+from whisfusion_jax.parallel.mesh import by_rows, own_axes, row_shards
 from whisfusion_jax.transcription.alignment import Heads
 from whisfusion_jax.transcription.decoders import (
     Asked,
@@ -86,8 +86,7 @@ def write_spread(
         mesh=mesh,
         in_specs=(P(), P(ROWS), P(ROWS)),
         out_specs=P(ROWS),
-        # The axis `tensor` is left to the compiler.
-        axis_names=set(ROWS),
+        axis_names=own_axes(mesh),
         check_vma=False,
     )(model, heard, rows)
 
