@@ -40,6 +40,8 @@ SETS = (
     *(f"synthetic_speech/{language}_0" for language in MADE),
 )
 CONTENDERS = ("ar", "exact", "diffusion")
+NAMING = ("ar", "diffusion")
+"""Contenders that also name the language, which costs a run of its own."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Row:
     """Mean passes of a recording."""
     equal: int
     """Recordings whose tokens are Whisper's own."""
-    heard: int
-    """Recordings whose language was named as Whisper names it."""
+    heard: int | None
+    """Recordings whose language was named as Whisper names it; None if it wasn't asked."""
 
     @property
     def rate(self) -> float:
@@ -120,11 +122,16 @@ def _on_set(path: Path, name: str, transcribers: dict[str, Transcriber], most: i
     sounds = [each.samples for each in examples]
     rows = []
     by_contender = {
-        contender: [_transcribed(transcriber, sounds, each, name) for each in (language, None)]
+        contender: _transcribed(transcriber, sounds, language, name)
         for contender, transcriber in transcribers.items()
     }
-    own, named = next(iter(by_contender.values()))
-    for contender, (found, heard) in by_contender.items():
+    named = {
+        contender: [each.language for each in _transcribed(transcriber, sounds, None, name)]
+        for contender, transcriber in transcribers.items()
+        if contender in NAMING
+    }
+    own = next(iter(by_contender.values()))
+    for contender, found in by_contender.items():
         references = [each.text or right.text for each, right in zip(examples, own, strict=True)]
         errors = [
             _errors(normalise(reference), normalise(each.text), language)
@@ -135,7 +142,10 @@ def _on_set(path: Path, name: str, transcribers: dict[str, Transcriber], most: i
             == [segment.tokens for segment in right.segments]
             for each, right in zip(found, own, strict=True)
         )
-        same = sum(one.language == other.language for one, other in zip(heard, named, strict=True))
+        same = None
+        if contender in named:
+            pairs = zip(named[contender], named["ar"], strict=True)
+            same = sum(one == other for one, other in pairs)
         passes = float(np.mean([each.steps for each in found]))
         rows.append(Row(name, contender, language, errors, passes, equal, same))
     return rows
@@ -170,7 +180,8 @@ def _print(rows: Sequence[Row]) -> None:
         ratio = f"{row.rate / own.rate:.3f} ({low:.2f} to {high:.2f})" if own.rate else ""
         table.add_row(
             row.name, row.contender, f"{100 * row.rate:.2f}", ratio, f"{row.steps:.2f}",
-            f"{row.steps / own.steps:.2f}", f"{row.equal} of {many}", f"{row.heard} of {many}",
+            f"{row.steps / own.steps:.2f}", f"{row.equal} of {many}",
+            "" if row.heard is None else f"{row.heard} of {many}",
         )  # fmt: skip
     Console().print(table)
 
