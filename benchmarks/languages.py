@@ -29,7 +29,8 @@ from whisfusion_jax.evaluation.error_rates import (
 from whisfusion_jax.evaluation.languages import group_averages
 from whisfusion_jax.hub import find_drafts
 from whisfusion_jax.progress import progress_bar
-from whisfusion_jax.text.normalise import WITHOUT_SPACES, letters, normaliser_for
+from whisfusion_jax.text.normalise import letters, normaliser_for
+from whisfusion_jax.text.scripts import BY_CHARACTER
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
 
@@ -153,7 +154,7 @@ def _on_set(path: Path, name: str, transcribers: dict[str, Transcriber], most: i
 
 def _errors(reference: str, hypothesis: str, language: str) -> Errors:
     """On characters in languages without spaces, on words in others."""
-    if language in WITHOUT_SPACES:
+    if language in BY_CHARACTER:
         return character_errors(letters(reference, language), letters(hypothesis, language))
     return word_errors(reference, hypothesis)
 

@@ -23,7 +23,8 @@ from whisfusion_jax.evaluation.error_rates import (
     word_errors,
 )
 from whisfusion_jax.evaluation.languages import group_averages
-from whisfusion_jax.text.normalise import WITHOUT_SPACES, letters, normaliser_for
+from whisfusion_jax.text.normalise import letters, normaliser_for
+from whisfusion_jax.text.scripts import BY_CHARACTER
 from whisfusion_jax.transcription.transcript import Transcript
 
 _normaliser = cache(normaliser_for)
@@ -52,7 +53,7 @@ class Result:
     @property
     def errors(self) -> Errors:
         """As the utterance's language is judged."""
-        return self.characters if self.language in WITHOUT_SPACES else self.words
+        return self.characters if self.language in BY_CHARACTER else self.words
 
     def to_dict(self) -> dict[str, Any]:
         fields = {name: getattr(self, name) for name in _PLAIN}

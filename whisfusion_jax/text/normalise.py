@@ -5,10 +5,9 @@ from collections.abc import Callable
 from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
-Normaliser = Callable[[str], str]
+from whisfusion_jax.text.scripts import BY_CHARACTER
 
-WITHOUT_SPACES = ("zh", "ja", "ko", "th", "yue", "my", "lo", "km")
-"""Languages whose error rate is counted on characters."""
+Normaliser = Callable[[str], str]
 
 
 def normaliser_for(language: str | None) -> Normaliser:
@@ -19,7 +18,7 @@ def normaliser_for(language: str | None) -> Normaliser:
     """
     if language in (None, "en"):
         return EnglishTextNormalizer()
-    return BasicTextNormalizer(split_letters=language in WITHOUT_SPACES)
+    return BasicTextNormalizer(split_letters=language in BY_CHARACTER)
 
 
 def letters(text: str, language: str | None) -> str:
@@ -28,4 +27,4 @@ def letters(text: str, language: str | None) -> str:
     Returns:
         without blanks in languages of which the normaliser puts one between any two letters.
     """
-    return text.replace(" ", "") if language in WITHOUT_SPACES else text
+    return text.replace(" ", "") if language in BY_CHARACTER else text

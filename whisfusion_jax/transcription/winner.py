@@ -5,10 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-Winner = Literal["mbr", "confidence"]
+from whisfusion_jax.text.scripts import BY_CHARACTER
 
-UNSPACED = frozenset(("zh", "ja", "ko", "yue"))
-"""Languages that are compared by characters."""
+Winner = Literal["mbr", "confidence"]
 
 
 def pick_winner(
@@ -26,7 +25,7 @@ def pick_winner(
     if by == "confidence":
         means = [np.log(np.maximum(c, 1e-30)).mean() if len(c) else 0.0 for c in confidences]
         return int(np.argmax(means))
-    units = [list(text) if language in UNSPACED else text.split() for text in texts]
+    units = [list(text) if language in BY_CHARACTER else text.split() for text in texts]
     risks = [sum(edit_distance(one, other) for other in units) for one in units]
     return int(np.argmin(risks))
 

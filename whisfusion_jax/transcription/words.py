@@ -5,10 +5,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from whisfusion_jax.text.scripts import UNSPACED
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
-
-UNSPACED = ("zh", "yue", "ja", "th", "lo", "my")
-"""Languages that are written without blanks between words, as OpenAI's whisper lists them."""
 
 
 @dataclass(frozen=True)
