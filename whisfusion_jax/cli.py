@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -351,8 +352,17 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "programs"))
 
 
+def _pass_over_missing_tpu() -> None:
+    """libtpu, installed for `compile_report`, would print a page where there is no TPU."""
+    chips = [*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("*")]
+    compilers = [find_spec(each) is not None for each in ("libtpu", "jax_plugins")]
+    if compilers == [True, False] and not chips and not jax.config.jax_platforms:
+        jax.config.update("jax_platforms", "cpu")
+
+
 def run(command: Callable[[], int]) -> None:
     """Run a command line's body: an error a user can mend is one line, and exit code 2."""
+    _pass_over_missing_tpu()
     try:
         code = command()
     except WhisfusionError as error:
