@@ -356,7 +356,7 @@ def _pass_over_missing_tpu() -> None:
     """libtpu, installed for `compile_report`, would print a page where there is no TPU."""
     chips = [*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("*")]
     compilers = [find_spec(each) is not None for each in ("libtpu", "jax_plugins")]
-    if compilers == [True, False] and not chips and not jax.config.jax_platforms:
+    if compilers == [True, False] and not chips and "JAX_PLATFORMS" not in os.environ:
         jax.config.update("jax_platforms", "cpu")
 
 
