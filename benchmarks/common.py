@@ -1,6 +1,7 @@
 """What the benchmarks share: clips, alternating rounds, tables."""
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -91,6 +92,19 @@ def faster_whisper_directory(bundle: Bundle, folder: Path) -> Path:
     return write_ctranslate2(
         folder / "ctranslate2", bundle.config.model, bundle.config.rules, tensors, text
     )
+
+
+def load_faster_whisper(bundle: Bundle, kind: str) -> Any:
+    """faster-whisper's model of the bundle's weights, on two cores.
+
+    Args:
+        kind: of its arithmetic, such as int8.
+    """
+    from faster_whisper import WhisperModel
+
+    with tempfile.TemporaryDirectory() as folder:
+        directory = str(faster_whisper_directory(bundle, Path(folder)))
+        return WhisperModel(directory, device="cpu", compute_type=kind, cpu_threads=2)
 
 
 def transformers_generate(bundle: Bundle, model: Any, batch: int = 1, **inputs: Any) -> Any:

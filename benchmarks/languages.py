@@ -152,6 +152,16 @@ def _on_set(path: Path, name: str, transcribers: dict[str, Transcriber], most: i
     return rows
 
 
+def rate_of(references: Sequence[str], hypotheses: Sequence[str], language: str) -> float:
+    """The error rate of texts as they are written."""
+    normalise = normaliser_for(language)
+    errors = [
+        _errors(normalise(reference), normalise(hypothesis), language)
+        for reference, hypothesis in zip(references, hypotheses, strict=True)
+    ]
+    return sum(errors, NONE).rate
+
+
 def _errors(reference: str, hypothesis: str, language: str) -> Errors:
     """On characters in languages without spaces, on words in others."""
     if language in BY_CHARACTER:

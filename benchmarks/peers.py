@@ -26,8 +26,8 @@ from rich.table import Table
 from benchmarks.common import (
     SAMPLES,
     alternate,
-    faster_whisper_directory,
     load_clips,
+    load_faster_whisper,
     open_bundle,
     timing_table,
     transformers_generate,
@@ -172,11 +172,9 @@ def contender(name: str, bundle: str, window: float | None = None) -> Transcribe
 
 def _faster_whisper(bundle: str, kind: str, batched: bool) -> Transcribe:
     """By its defaults, but for one beam, as ours has."""
-    from faster_whisper import BatchedInferencePipeline, WhisperModel
+    from faster_whisper import BatchedInferencePipeline
 
-    with tempfile.TemporaryDirectory() as folder:
-        directory = str(faster_whisper_directory(open_bundle(bundle), Path(folder)))
-        model = WhisperModel(directory, device="cpu", compute_type=kind, cpu_threads=2)
+    model = load_faster_whisper(open_bundle(bundle), kind)
     pipeline: Any = BatchedInferencePipeline(model) if batched else model
 
     def transcribe(files: Sequence[str]) -> list[str]:
