@@ -1,4 +1,4 @@
-"""An archive by two processes of four devices, one of them killed, against one of one device.
+"""An archive by two workers of Ray, one of them killed, and the driver, too, against one process.
 
 Their lines have to be the same, in order.
 
@@ -8,10 +8,12 @@ python -m benchmarks.archive --clips 2000 --manifest SET/manifest.jsonl --bundle
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,7 +32,11 @@ from whisfusion_jax.transcription.archive import Archive
 
 
 def main(
-    clips: int = 2000, manifest: Path | None = None, bundle: str | None = None, seed: int = 0
+    clips: int = 2000,
+    manifest: Path | None = None,
+    bundle: str | None = None,
+    seed: int = 0,
+    undisturbed: bool = False,
 ) -> None:
     """Transcribe, kill, go on, compare.
 
@@ -38,7 +44,8 @@ def main(
         clips: How many, of half a second to three.
         manifest: Recordings that clips are cut from; without it they are made sounds.
         bundle: By name or directory; without it a tiny one of random weights.
-        seed: Of the clips, and of when one process dies.
+        seed: Of the clips, and of when the worker and the driver die.
+        undisturbed: Kill nothing: for the throughput.
     """
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -50,32 +57,47 @@ def main(
             rows.append({"audio": f"{number}.wav"})
         listed = write_manifest(folder / "manifest.jsonl", rows)
         used = bundle or tiny_bundle(folder)
-        begin = time.perf_counter()
         alone, together = folder / "alone.jsonl", folder / "together.jsonl"
-        finish(start(listed, alone, used, devices=1))
+        command = partial(start, listed, together, used, "--ray", "auto", "--workers", "2")
+        begin = time.perf_counter()
+        finish(start(listed, alone, used))
         middle = time.perf_counter()
-        shares = [(f"--processes={2}", f"--process={process}") for process in range(2)]
-        first, second = (start(listed, together, used, *flags, devices=4) for flags in shares)
-        part = Archive(together, clips, 2).part(1)
-        dies_at = int(draw.integers(1, clips // 2))
-        while second.poll() is None and lines_of(part) < dies_at:
-            time.sleep(0.01)
-        second.kill()
-        second.wait()
-        kept = lines_of(part)
-        finish(start(listed, together, used, *shares[1], devices=4))
-        finish(first)
+        killed = [] if undisturbed else disturb(command, Archive(together).part, clips, draw)
+        finish(command())
         end = time.perf_counter()
         expected, found = (path.read_text().splitlines() for path in (alone, together))
         differ = sum(one != other for one, other in zip(expected, found, strict=True))
         texts = {json.loads(line)["pred_text"] for line in expected}
         print(
-            f"{clips} clips, {len(texts)} texts; alone {middle - begin:.0f} s; two of four devices "
-            f"{end - middle:.0f} s, one killed after {kept} of its lines and started again; "
-            f"{differ} lines differ"
+            f"{clips} clips, {len(texts)} texts; alone {middle - begin:.0f} s; two workers "
+            f"{end - middle:.0f} s, {' and '.join(killed) or 'undisturbed'}; {differ} lines differ"
         )
         if differ or len(found) != clips:
             sys.exit(1)
+
+
+def disturb(
+    command: Callable[[], subprocess.Popen], part: Path, clips: int, draw: np.random.Generator
+) -> list[str]:
+    """Kill a worker, and later the driver, by SIGKILL; say after how many lines."""
+    driver = command()
+    first, second = sorted(draw.integers(1, clips - 64, size=2))
+    wait_for(driver, part, first)
+    workers = subprocess.run(
+        ["pgrep", "-f", "ray::MapWorker"], capture_output=True, text=True, check=True
+    )
+    os.kill(int(workers.stdout.split()[0]), signal.SIGKILL)
+    killed = [f"one killed after {lines_of(part)} lines"]
+    wait_for(driver, part, second)
+    driver.kill()
+    driver.wait()
+    # Ray's own processes notice, and end.
+    return [*killed, f"the driver after {lines_of(part)}"]
+
+
+def wait_for(driver: subprocess.Popen, part: Path, lines: int) -> None:
+    while driver.poll() is None and lines_of(part) < lines:
+        time.sleep(0.01)
 
 
 def cut(recordings: Sequence[np.ndarray], draw: np.random.Generator, number: int) -> np.ndarray:
@@ -94,10 +116,9 @@ def tiny_bundle(folder: Path) -> str:
     return str(whisper.path)
 
 
-def start(listed: Path, output: Path, bundle: str, *flags: str, devices: int) -> subprocess.Popen:
+def start(listed: Path, output: Path, bundle: str, *flags: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "whisfusion_jax", "archive", str(listed), str(output)]
-    command += ["--bundle", bundle, *flags]
-    return subprocess.Popen(command, env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)})
+    return subprocess.Popen([*command, "--bundle", bundle, *flags])
 
 
 def finish(process: subprocess.Popen) -> None:

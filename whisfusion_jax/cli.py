@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,8 +27,9 @@ from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import make_mesh
 from whisfusion_jax.progress import audio_bar, info, progress_bar
 from whisfusion_jax.text.tokenizer import Task
-from whisfusion_jax.transcription.archive import Archive, transcribe_archive
+from whisfusion_jax.transcription.archive import Archive, archive_lines
 from whisfusion_jax.transcription.decoders import DecoderName
+from whisfusion_jax.transcription.on_ray import archive_lines_on_ray
 from whisfusion_jax.transcription.subtitles import SubtitleOptions
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Segment, Transcript
@@ -253,43 +255,40 @@ def archive(
     output: Path,
     /,
     decoding: Decoding,
-    processes: int = 1,
-    process: int = 0,
+    ray: str | None = None,
+    workers: int | None = None,
 ) -> int:
     """Transcribe a manifest of any length into one file, in order.
 
-    Stopped or killed, the same command goes on where it stood. Many processes, on one machine or on
-    many with a common directory, share the work if each is told how many they are and which it is.
-    A recording that can't be read gets a line that says so, and the exit code is 2.
+    Stopped or killed, the same command goes on where it stood. A recording that can't be read gets
+    a line that says so, and the exit code is 2.
 
     Args:
         manifest: JSON lines, each with audio (a path beside the manifest), and perhaps text.
         output: JSON lines to write, as the Open ASR Leaderboard has them.
-        processes: How many share the work.
-        process: Which of them this is, from 0.
+        ray: Share the work out by a Ray cluster at this address; auto is the one that this machine
+            belongs to, or else all of this machine.
+        workers: Of Ray; without it one a GPU or TPU.
     """
-    if not 0 <= process < processes:
-        raise WhisfusionError(f"process {process}: from 0 to {processes - 1}")
     utterances = read_manifest(manifest, texts=False)
-    work = Archive(output, len(utterances), processes)
+    work = Archive(output)
     if output.exists():
         _say(f"{output} is finished")
         return 0
     if not output.parent.is_dir():
         raise WhisfusionError(f"{output.parent}: no such directory")
-    work.check()
     keep_compiled_programs()
+    missing = utterances[work.written() :]
+    if ray is None:
+        lines = archive_lines(decoding.transcriber(), missing)
+    else:
+        lines = archive_lines_on_ray(partial(_ready, decoding), missing, ray, workers)
     with progress_bar() as progress:
-        failed = transcribe_archive(
-            decoding.transcriber(),
-            utterances,
-            work,
-            process,
-            lambda each: progress.track(each, description="transcribing"),
-        )
+        shown = progress.track(lines, total=len(missing), description="transcribing")
+        failed = work.write(shown)
     for message in failed:
         _complain(message)
-    _say(f"{output} is finished" if work.join() else f"{work.part(process)} is finished")
+    _say(f"{output} is finished")
     return 2 if failed else 0
 
 
@@ -344,6 +343,12 @@ def _use_threads(count: int) -> None:
     if not 1 <= count <= len(own):
         raise WhisfusionError(f"{count} threads: from 1 to {len(own)} here")
     os.sched_setaffinity(0, own[:count])
+
+
+def _ready(decoding: Decoding) -> Transcriber:
+    """What a worker elsewhere transcribes by."""
+    keep_compiled_programs()
+    return decoding.transcriber()
 
 
 def keep_compiled_programs() -> None:

@@ -1,7 +1,11 @@
-"""Manifests of many recordings: shares, interruptions, what can't be read."""
+"""Manifests of many recordings: interruptions, what can't be read."""
 
+import contextlib
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from whisfusion_jax import Transcriber
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.transcription.archive import Archive, transcribe_archive
+from whisfusion_jax.transcription.archive import Archive, archive_lines
 
 CLIPS = 7
 
@@ -34,54 +38,47 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
 
 
 @pytest.fixture(scope="module")
-def expected(
-    transcriber: Transcriber, utterances: list[Utterance], tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    archive = Archive(tmp_path_factory.mktemp("whole") / "out.jsonl", CLIPS)
-    (failure,) = transcribe_archive(transcriber, utterances, archive)
-    assert "3.wav" in failure
-    assert archive.join()
-    return archive.output.read_text()
+def lines(transcriber: Transcriber, utterances: list[Utterance]) -> list[dict[str, Any]]:
+    return list(archive_lines(transcriber, utterances))
 
 
 def test_there_is_a_line_for_every_recording_in_order(
-    expected: str, utterances: list[Utterance]
+    lines: list[dict[str, Any]], utterances: list[Utterance]
 ) -> None:
-    lines = [json.loads(line) for line in expected.splitlines()]
     assert [line["audio_filepath"] for line in lines] == [each.audio for each in utterances]
     assert ["error" in line for line in lines] == [n == 3 for n in range(CLIPS)]
     assert np.isclose(lines[0]["duration"], 0.5)
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3, 9])
-def test_shares_join_to_the_same_lines_however_often_they_die(
+def test_what_is_written_stays_however_often_it_dies(
     transcriber: Transcriber,
     utterances: list[Utterance],
-    expected: str,
-    processes: int,
+    lines: list[dict[str, Any]],
     tmp_path: Path,
 ) -> None:
-    archive = Archive(tmp_path / "out.jsonl", CLIPS, processes)
-    for process in reversed(range(processes)):
-        assert not archive.join()
-        transcribe_archive(transcriber, utterances, archive, process)
-        # As if it had died while it wrote: a line is torn, the ones behind it are lost.
-        part = archive.part(process)
-        part.write_bytes(part.read_bytes()[: part.stat().st_size * 2 // 3])
-        transcribe_archive(transcriber, utterances, archive, process)
-    assert archive.join()
-    assert archive.output.read_text() == expected
+    archive, tried = Archive(tmp_path / "out.jsonl"), 0
+    while not archive.output.exists():
+        begin = archive.written()
+        missing = archive_lines(transcriber, utterances[begin:])
+        # Dies two lines later, in the midst of the next.
+        with contextlib.suppress(KeyboardInterrupt):
+            archive.write(dying(missing, 2))
+        if archive.part.exists():
+            with archive.part.open("a") as file:
+                file.write('{"audio_filepath": "')
+        tried += 1
+    assert tried == 4
+    written = archive.output.read_text().splitlines()
+    assert [json.loads(line) for line in written] == lines
     assert list(tmp_path.iterdir()) == [archive.output]
 
 
-def test_another_split_of_the_work_is_refused(tmp_path: Path) -> None:
-    Archive(tmp_path / "out.jsonl", CLIPS, 2).part(0).touch()
-    with pytest.raises(WhisfusionError, match="another number of processes"):
-        Archive(tmp_path / "out.jsonl", CLIPS, 3).check()
+def dying(lines: Iterator[dict[str, Any]], after: int) -> Iterator[dict[str, Any]]:
+    yield from itertools.islice(lines, after)
+    for _ in lines:
+        raise KeyboardInterrupt
 
 
-def test_a_place_that_cannot_be_written_is_named(
-    transcriber: Transcriber, utterances: list[Utterance], tmp_path: Path
-) -> None:
-    with pytest.raises(WhisfusionError, match="part-0-of-1: No such file"):
-        transcribe_archive(transcriber, utterances, Archive(tmp_path / "no" / "out.jsonl", CLIPS))
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WhisfusionError, match="out.jsonl.part: No such file"):
+        Archive(tmp_path / "no" / "out.jsonl").write([])
