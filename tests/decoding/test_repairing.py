@@ -25,6 +25,7 @@ END, STRANGE, SIZE = 29, 25, 31
 """Tokens: those of the text, the end, one that the text hasn't, and how many there are."""
 VOCABULARY = Vocabulary(TokenRules(), END)
 FOUR_PASSES = Repairs(VOCABULARY, N, N, steps=4)
+HALF = Repairs(VOCABULARY, N, N, steps=None)
 EXACT = Repairs(VOCABULARY, N, 5, steps=N)
 """Five positions a pass."""
 
@@ -113,6 +114,15 @@ def test_rows_do_not_touch_each_other() -> None:
     drafts = [TEXT[:5] + TEXT[6:], TEXT, [STRANGE, *TEXT[1:]]]
     together = texts_of(repaired(drafts))
     assert together == [text for draft in drafts for text in texts_of(repaired([draft]))]
+
+
+def test_half_as_many_passes_as_tokens_whatever_the_neighbours_take() -> None:
+    strange = [STRANGE] * 5  # three passes, and none of them is enough
+    drafts = [strange, [STRANGE] * 12, TEXT]
+    together = repaired(drafts, how=HALF)
+    assert together.steps.ravel().tolist() == [3, 7, 1]
+    alone = [text for draft in drafts for text in texts_of(repaired([draft], how=HALF))]
+    assert texts_of(together) == alone
 
 
 def test_what_is_written_says_in_which_pass() -> None:

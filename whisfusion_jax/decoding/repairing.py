@@ -32,8 +32,9 @@ class Repairs:
     """Of the texts."""
     size: int
     """Positions that a pass reads."""
-    steps: int
-    """Passes at most; `length` is enough for any text."""
+    steps: int | None
+    """Passes at most; `length` is enough for any text; None is half as many as a draft has tokens,
+    its end among them."""
     prices: Prices = field(default_factory=Prices)
 
 
@@ -48,7 +49,13 @@ class _State:
     """[rows]: the last position that stands, where the next pass begins."""
     done: jax.Array
     """[rows]: the text has ended."""
+    most: jax.Array
+    """[rows]: passes."""
     cache: Cache
+
+    def live(self) -> jax.Array:
+        """[rows] bool: what goes on."""
+        return ~self.done & (self.step < self.most)
 
 
 def repair(
@@ -92,13 +99,11 @@ def repair(
         ),
         start=jnp.full(rows, first - 1),
         done=~wanted,
+        most=_most(how, draft),
         cache=said.cache,
     )
 
-    def live(state: _State) -> jax.Array:
-        return ~state.done & (state.step < how.steps)
-
-    last = while_any(live, partial(_pass, denoiser, first, how), cross, begun)
+    last = while_any(_State.live, partial(_pass, denoiser, first, how), cross, begun)
     # What follows a text that has ended is nothing.
     there = (jnp.arange(tokens.shape[1]) <= last.start[:, None]) | ~last.done[:, None]
     found = last.written
@@ -110,6 +115,14 @@ def repair(
         found.fixed_at[:, None, texts],
         found.steps[:, None],
     ), said
+
+
+def _most(how: Repairs, draft: Draft) -> jax.Array:
+    """[rows] int32: passes that each may take."""
+    tokens = (draft.tokens != how.vocabulary.end).sum(1) + 1
+    if how.steps is None:
+        return (tokens + 1) // 2
+    return jnp.full_like(tokens, how.steps)
 
 
 def _pass(
@@ -150,9 +163,11 @@ def _pass(
     confidence = stood(confidence, jnp.exp(window.logprob))
     fixed_at = stood(fixed_at, jnp.broadcast_to(state.step + 1, stands.shape))
 
-    # A row that is done stays as it is, whatever another batch's rounding would say.
+    # What doesn't go on stays as it is, whatever its neighbours do.
+    live = state.live()
+
     def going(new: jax.Array, old: jax.Array) -> jax.Array:
-        return jnp.where(jnp.expand_dims(state.done, range(1, new.ndim)), old, new)
+        return jnp.where(jnp.expand_dims(live, range(1, new.ndim)), new, old)
 
     return _State(
         step=state.step + 1,
@@ -161,9 +176,10 @@ def _pass(
             tokens=going(draft.tokens, before.tokens),
             confidence=going(confidence, before.confidence),
             fixed_at=going(fixed_at, before.fixed_at),
-            steps=before.steps + ~state.done,
+            steps=before.steps + live,
         ),
         start=going(start, state.start),
-        done=state.done | (stands & ends).any(1) | (start == limit - 1),
+        done=state.done | (live & ((stands & ends).any(1) | (start == limit - 1))),
+        most=state.most,
         cache=cache,
     )

@@ -217,11 +217,13 @@ class Mend:
 class Repair:
     """No unmasking: a draft is repaired in at most so many passes (decoding/repairing.py)."""
 
-    steps: int = 4
+    steps: int | None = None
+    """None: half as many as the draft has tokens."""
     stops_early: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_steps(self.steps)
+        if self.steps is not None:
+            _check_steps(self.steps)
 
 
 Rule = UnmaskingRule | Repair

@@ -40,8 +40,6 @@ SURE = 0.5
 """How probable a drafted token must be, for masks not to write instead (docs/results.md)."""
 FEW = 4
 """Steps of a denoiser that sees all and mends what is visible."""
-PASSES = 8
-"""In which Whisper's own decoder repairs a head's draft, where no denoiser was trained."""
 _ANY = 448
 """Passes for any text: a translation has nothing of the draft."""
 _ROWS_ON_CPU = 1
@@ -148,7 +146,9 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
         repair = wishes.rule
     elif wishes.decoder == "diffusion" and head and not (trained or wishes.rule):
         # Masks that were never trained know less than any draft.
-        repair = None if wishes.candidates > 1 else Repair(_ANY if wishes.translates else PASSES)
+        repair = None if wishes.candidates > 1 else Repair(_ANY if wishes.translates else None)
+    if repair is not None and repair.steps is None:
+        stretch = wishes.stretch or REPAIRED
     if wishes.decoder == "diffusion" and trained:
         denoiser, listed = drafts.load_denoiser(dtype, mesh)
         if on_cpu:

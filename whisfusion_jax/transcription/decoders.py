@@ -192,8 +192,9 @@ class Diffusion:
         """
         length, batch = canvas_for(seconds), len(asked.wanted)
         if self.repair is not None and asked.given is None:
-            # Who has passes for any text needs to read no more at once than is likely to stand.
-            size = length if self.repair.steps < length else self.stretch
+            # Who has passes for most texts needs to read no more at once than is likely to stand.
+            few = self.repair.steps is not None and self.repair.steps < length
+            size = length if few else self.stretch
             repairs = Repairs(self.vocabulary, length, size, self.repair.steps)
             return _repaired(model, heard, asked, repairs)
         rule, given = self.settings.rule, asked.given
