@@ -41,7 +41,7 @@ def main(
     """Transcribe, kill, go on, compare.
 
     Args:
-        clips: How many, of half a second to three.
+        clips: How many, of half a second to three; some hundreds, as workers take 64 at once.
         manifest: Recordings that clips are cut from; without it they are made sounds.
         bundle: By name or directory; without it a tiny one of random weights.
         seed: Of the clips, and of when the worker and the driver die.

@@ -19,8 +19,11 @@ from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.transcription.archive import archive_lines
 from whisfusion_jax.transcription.on_ray import archive_lines_on_ray
 
-# Of its own making.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+# Of Ray's own making: it starts its processes by a fork.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
+]
 
 CLIPS = 150
 
