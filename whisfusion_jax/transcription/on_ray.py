@@ -56,6 +56,8 @@ def archive_lines_on_ray(
     except ImportError:
         raise WhisfusionError("--ray needs whisfusion_jax[ray]") from None
     _connect(ray, address)
+    if not utterances:  # of which Ray would make no parts
+        return
     kind, devices = _devices(ray.cluster_resources())
     count = workers or devices
     context = ray.data.DataContext.get_current()
