@@ -74,6 +74,17 @@ def reazonspeech(root: Path) -> None:
     put(root / "data" / "000" / "0a1b.flac")
 
 
+def mandarin(root: Path) -> None:
+    header = "client_id\tpath\tsentence\tup_votes\tlocale\n"
+    put(root / "zh-CN" / "test.tsv", f"{header}a1\tone.mp3\t你好\t2\tzh-CN\n")
+    put(root / "zh-CN" / "clips" / "one.mp3")
+
+
+def fleurs_mandarin(root: Path) -> None:
+    put(root / "cmn_hans_cn" / "test.tsv", "7\t77.wav\t你好\t你好\t你\t16000\tFEMALE\n")
+    put(root / "cmn_hans_cn" / "audio" / "test" / "77.wav")
+
+
 def vctk(root: Path) -> None:
     put(root / "txt" / "p225" / "p225_001.txt", "Please call Stella.\n")
     put(root / "wav48_silence_trimmed" / "p225" / "p225_001_mic1.flac")
@@ -85,6 +96,8 @@ FOUND = [
     (mls, "test", [("guten tag", "de", "12"), ("bis bald", "de", "12")]),
     (common_voice, "test", [('Il dit : "oui".', "fr", "a1")]),
     (fleurs, "test", [("Dit is het.", "nl", None)]),
+    (mandarin, "test", [("你好", "zh", "a1")]),
+    (fleurs_mandarin, "test", [("你好", "zh", None)]),
     (zeroth, "test", [("지난해 삼 월", "ko", "104")]),
     (voxpopuli, "test", [("dziękuję bardzo", "pl", "9"), ("Tak, jest.", "pl", "7")]),
     (aishell, "test", [("而对楼市", "zh", "S0002")]),

@@ -1,13 +1,24 @@
 """Sources of speech: deterministic, in range, labelled."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support import speechlike
+from tests.training.tiny import write_wave
 from whisfusion_jax.data import augment
-from whisfusion_jax.data.sources import Augmented, Example, Joined, Together, Wordless, wordless
+from whisfusion_jax.data.manifest_speech import ManifestSpeech, ManifestSpeechConfig
+from whisfusion_jax.data.sources import (
+    Augmented,
+    Example,
+    Joined,
+    Prepared,
+    Together,
+    Wordless,
+    wordless,
+)
 
 
 class Few:
@@ -110,3 +121,19 @@ def test_a_room_rings_on() -> None:
     heard = augment.reverberant(click, 0.5, np.random.default_rng(0))
     assert heard[1000] == pytest.approx(1, abs=0.2)
     assert 0 < np.abs(heard[4000:5000]).max() < np.abs(heard[1001:2000]).max()
+
+
+def test_all_of_librispeech_for_training_is_one_split(tmp_path: Path) -> None:
+    for split in ("train-clean-100", "train-other-500", "dev-clean"):
+        chapter = tmp_path / "LibriSpeech" / split / "61" / "70968"
+        chapter.mkdir(parents=True)
+        (chapter / "61-70968.trans.txt").write_text("61-70968-0000 HE BEGAN\n")
+        write_wave(chapter / "61-70968-0000.flac", speechlike(1.0))
+    builder = ManifestSpeech(
+        config=ManifestSpeechConfig(name="libri", manifest=str(tmp_path / "LibriSpeech")),
+        data_dir=tmp_path / "data",
+        file_format="array_record",
+    )
+    builder.download_and_prepare()
+    assert len(Prepared(builder.data_dir)) == 2
+    assert len(Prepared(builder.data_dir, "dev-clean")) == 1

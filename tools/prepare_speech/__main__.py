@@ -111,7 +111,8 @@ def corpus(
 
     LibriSpeech, MLS, Common Voice, FLEURS, VoxPopuli, AISHELL-1, ReazonSpeech, Zeroth, VCTK.
 
-    Writes DATA_DIR/manifest_speech/NAME/1.0.0, with the set's own splits.
+    Writes DATA_DIR/manifest_speech/NAME/1.0.0, with the set's own splits; what LibriSpeech has for
+    training is one, `train`.
 
     Args:
         directory: The set's.

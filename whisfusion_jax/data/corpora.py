@@ -100,8 +100,9 @@ def _common_voice(directory: Path) -> Iterator[Utterance]:
             continue  # a list of something else, such as of durations
         for row in rows:
             yield Utterance(
-                str(clips / row["path"]), row["sentence"], row.get("locale") or path.parent.name,
-                row["client_id"], path.stem, "Common Voice",
+                str(clips / row["path"]), row["sentence"],
+                _code(row.get("locale") or path.parent.name), row["client_id"], path.stem,
+                "Common Voice",
             )  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def _fleurs(directory: Path) -> Iterator[Utterance]:
             continue
         for line in _lines(path):
             _, name, text, *_ = line.split("\t")
-            language = path.parent.name.partition("_")[0]
+            language = _code(path.parent.name)
             yield Utterance(str(audio / name), text, language, None, path.stem, "FLEURS")
 
 
@@ -169,6 +170,12 @@ _LAYOUTS: dict[Callable[[Path], Iterator[Utterance]], str] = {
     _reazonspeech: "ReazonSpeech",
     _vctk: "VCTK",
 }
+
+
+def _code(locale: str) -> str:
+    """Whisper's code of a locale's language: zh-CN, cmn_hans_cn, es_419."""
+    code = re.split("[-_]", locale)[0]
+    return {"cmn": "zh", "fil": "tl", "nb": "no"}.get(code, code)
 
 
 def _lines(path: Path) -> list[str]:

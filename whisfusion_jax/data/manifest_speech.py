@@ -52,7 +52,9 @@ class ManifestSpeech(tfds.core.GeneratorBasedBuilder):
         listed = read_corpus(path) if path.is_dir() else read_manifest(path, config.texts)
         for utterance in listed:
             held_out = utterance.speaker in config.without_speakers
-            splits.setdefault("unheard" if held_out else utterance.split, []).append(utterance)
+            # LibriSpeech has train-clean-100 and others beside each other.
+            own = "train" if utterance.split.startswith("train-") else utterance.split
+            splits.setdefault("unheard" if held_out else own, []).append(utterance)
         return {name: self._generate_examples(each) for name, each in splits.items()}
 
     def _generate_examples(
