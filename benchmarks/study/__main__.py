@@ -6,6 +6,7 @@ python -m benchmarks.study show OUT --picture docs/study.png
 python -m benchmarks.study throughput SET/manifest.jsonl
 """
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ def learn(
     data: tuple[Path, ...],
     steps: int = 400,
     only: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (0,),
+    heard_batches: int | None = None,
 ) -> None:
     """Train every recipe; a run goes on where it was stopped, and what is trained is kept.
 
@@ -52,14 +55,22 @@ def learn(
         data: Prepared sets.
         steps: Of a recipe of one round.
         only: Recipes by name; all without it.
+        seeds: Of what steps draw; a recipe's second seed, 1, is RECIPE_1.
+        heard_batches: On an accelerator: ten times as much a step, of so many batches that are
+            varied and heard in its memory, the same for all.
     """
     keep_compiled_programs()
-    chosen = recipes(out, data, steps)
+    chosen = recipes(out, data, steps, heard_batches)
+    heard: dict[int, Any] = {}
     for name, config in chosen.items():
-        if name in (only or (name,)):
+        if name not in (only or (name,)):
+            continue
+        for seed in seeds:
+            work = config.work if seed == 0 else config.work.with_name(f"{name}_{seed}")
+            own = dataclasses.replace(config, work=work, seed=seed)
             with progress_bar() as progress:
-                trained = train(config, progress)
-            print(export_run(trained, config).path)
+                trained = train(own, progress, heard=heard)
+            print(export_run(trained, own).path)
     tuned = out / TUNED / "bundle"
     if TUNED in (only or (TUNED,)) and not tuned.exists():
         print(_tuned(chosen["uniform"], tuned).path)

@@ -16,13 +16,17 @@ CANVASES = 4
 _WHISPER = WHISPER_SIZES["tiny.en"]
 
 
-def recipes(out: Path, data: tuple[Path, ...], steps: int) -> dict[str, TrainConfig]:
+def recipes(
+    out: Path, data: tuple[Path, ...], steps: int, heard_batches: int | None = None
+) -> dict[str, TrainConfig]:
     """Training runs by name; each reads as many canvases, a round counting as one more of each.
 
     Args:
         out: where they work, a directory each; what the encoder says is shared.
         data: prepared sets.
         steps: of one round.
+        heard_batches: for an accelerator: steps are ten times as large, on so many batches of
+            speech that is cut and varied in its memory; None reads what the encoder says from disk.
     """
     half = steps // 2
     uniform = TrainConfig(
@@ -42,6 +46,20 @@ def recipes(out: Path, data: tuple[Path, ...], steps: int) -> dict[str, TrainCon
         sample=8192,
         save_every=max(1, steps // 4),
     )
+    if heard_batches is not None:
+        uniform = dataclasses.replace(
+            uniform,
+            states=None,
+            keep_states=False,
+            heard_batches=heard_batches,
+            positions=10 * uniform.positions,
+            sample=16_384,
+            augmented=0.3,
+            joined=0.3,
+            dtype="bfloat16",
+            save_every=steps,
+            optimizer=dataclasses.replace(uniform.optimizer, rate=4e-4, average=0.99),
+        )
     scratch = DenoiserConfig(
         vocabulary=_WHISPER.vocabulary, width=_WHISPER.width, heads=_WHISPER.heads,
         layers=_WHISPER.decoder_layers, audio_width=_WHISPER.width, hidden=1024, warm=False,
@@ -58,9 +76,13 @@ def recipes(out: Path, data: tuple[Path, ...], steps: int) -> dict[str, TrainCon
         "self_correction": other(
             "self_correction", first, PhaseConfig(half // 2, ("uniform",), rounds=2)
         ),
+        "drafted": other(
+            "drafted", first, PhaseConfig(half, ("uniform", "high_mask"), drafted=1),
+            drafts="tiny.en",
+        ),
         "adapters": other("adapters", both_ways=False),
         "scratch": other(
             "scratch", both_ways=False, denoiser=scratch,
-            optimizer=OptimizerConfig(rate=1e-3, warmup=steps // 10, average=0.98),
+            optimizer=dataclasses.replace(uniform.optimizer, rate=1e-3, ahead=1.0),
         ),
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """Speech in the device's memory: cuts of it, made to sound otherwise, and what Whisper hears."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -50,13 +51,23 @@ def test_cuts_are_drawn_anew_for_each_step_and_the_same_each_time(speech: Speech
     again = plan(speech)[7]
     assert (again.begin == drawn[7].begin).all()
     assert (again.speed == drawn[7].speed).all()
-    assert {cut.bucket for cut in drawn} == {10, 20, 30}
+    assert {cut.bucket for cut in drawn} == {6, 10, 15, 30}
     lengths = np.concatenate([cut.length for cut in drawn])
     assert (lengths == 0).any()
     assert (lengths > 30_000).any()
     for cut in drawn:
         assert (cut.begin + cut.length <= speech.begins[-1]).all()
         assert (cut.length / cut.speed <= cut.bucket * 16_000 + 1).all()
+
+
+def test_batches_that_are_kept_come_again_in_another_order(speech: Speech) -> None:
+    kept = dataclasses.replace(plan(speech), batches=5)
+    assert [kept.number(step) for step in range(5)] == list(range(5))
+    rounds = [[kept.number(5 * around + at) for at in range(5)] for around in range(1, 9)]
+    assert all(sorted(each) == list(range(5)) for each in rounds)
+    assert len({tuple(each) for each in rounds}) > 4
+    again = rounds[0].index(2)
+    assert (kept[5 + again].begin == kept[2].begin).all()
 
 
 def test_what_is_not_made_harder_is_the_speech_itself() -> None:

@@ -15,9 +15,13 @@ COMPILER = Path(sys.prefix) / "gpu"
 
 
 def report(*flags: str) -> str:
+    config = "configs/tiny_en_from_scratch.py"
+    return run("-m", "tools.compile_report", "--config", config, *flags)
+
+
+def run(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "tools.compile_report", "--config",
-         "configs/tiny_en_from_scratch.py", *flags],
+        [sys.executable, *arguments],
         cwd=ROOT, capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": str(COMPILER)},
     )  # fmt: skip
@@ -28,6 +32,22 @@ def report(*flags: str) -> str:
 def test_exact_decoding_compiles(topology: str) -> None:
     found = report("--topology", topology, "--what", "exact", "--audios", "1")
     assert "of 80.00 GB" in found
+
+
+@pytest.mark.parametrize("keys", [824, 825])
+def test_attention_learns_from_any_number_of_keys(keys: int) -> None:
+    program = f"""
+import jax, jax.numpy as jnp
+from tools.compile_report.topology import devices_of
+from whisfusion_jax.models.layers import attend
+here = jax.sharding.SingleDeviceSharding(devices_of("h100:1")[0])
+shapes = [jax.ShapeDtypeStruct((2, 6, n, 64), jnp.bfloat16, sharding=here)
+          for n in (392, {keys}, {keys})]
+learn = jax.jit(jax.grad(lambda *each: attend(*each).astype(jnp.float32).sum(), argnums=(0, 1, 2)))
+print(learn.lower(*shapes).compile({{"xla_gpu_enable_triton_gemm": False}}).as_text())
+"""
+    found = run("-c", program)
+    assert ("cudnn$fmha" in found) == (keys % 2 == 0)  # of odd ones it makes no gradients
 
 
 def test_an_encoder_never_holds_all_scores() -> None:

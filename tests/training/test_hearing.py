@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -111,6 +112,26 @@ def test_a_head_learns_while_it_hears(config: TrainConfig, tmp_path: Path) -> No
 
     assert losses(hearing) == losses(stopped)
     assert np.isfinite(losses(hearing)).all()
+
+
+def test_what_is_kept_is_heard_once(config: TrainConfig, tmp_path: Path) -> None:
+    live = dataclasses.replace(
+        config,
+        work=tmp_path / "first",
+        phases=(PhaseConfig(7, ()),),
+        heard=True,
+        keep_states=False,
+        heard_batches=3,
+        positions=100,
+        save_every=7,
+    )
+    heard: dict[int, Any] = {}
+    with Progress(disable=True) as progress:
+        train(live, progress, heard=heard)
+        assert sorted(heard) == [0, 1, 2]
+        before = dict(heard)
+        train(dataclasses.replace(live, work=tmp_path / "second", seed=1), progress, heard=heard)
+    assert all(heard[number] is before[number] for number in range(3))
 
 
 def test_a_head_goes_on_from_another(trained: Trained, config: TrainConfig, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_step_compiles_once(tiny_whisper: Whisper) -> None:
     state = made_sharded(partial(start, optimizer=optimizer), mesh, learned)
     audio = np.zeros((3, 9, TINY.width), np.float16)
     batch = dataclasses.replace(_batch(), audio=audio, lengths=np.full(3, 9 * 8 * 160))
-    step = make_step(parts.graph, memoryless, optimizer, StepSettings(SETTINGS, 0.9, 0), mesh)
+    step = make_step(parts.graph, memoryless, optimizer, StepSettings(SETTINGS, 0.9), mesh)
     compiled: list[str] = []
 
     def note(event: str, _: float, **told: object) -> None:

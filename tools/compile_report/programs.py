@@ -29,7 +29,7 @@ from whisfusion_jax.diffusion.objective import Targets
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.models.ctc import head_of
 from whisfusion_jax.models.denoiser import on_decoder, untrained_denoiser
-from whisfusion_jax.parallel.mesh import Share, by_rows, row_shards
+from whisfusion_jax.parallel.mesh import Share, by_rows, replicated, row_shards
 from whisfusion_jax.parallel.sharding import shardings
 from whisfusion_jax.text.merging import Merges
 from whisfusion_jax.training.flops import StepFlops, encoder_flops, step_flops
@@ -101,6 +101,7 @@ def _training(config: TrainConfig, mesh: Mesh) -> Lowered:
         model=_placed(_cast(parts.frozen, dtype), mesh),
         memory=None,  # windows of 30 s need none
         encoder=None if config.keep_states else _placed(_cast(encoder, dtype), mesh),
+        seed=_shape((), jnp.uint32, replicated(mesh)),
     )
     canvas = canvas_for(seconds)
     shards = row_shards(mesh)

@@ -124,6 +124,10 @@ class TrainConfig:
     """Learn the text that Whisper itself writes, not the one beside the speech, which may be
     missing: for the drafts of exact decoding, which Whisper must agree to. Without `keep_states`
     the speech lies in the device's memory, and each step varies it and hears its text anew."""
+    heard_batches: int | None = None
+    """Keep the first so many batches that are heard in the device's memory, and learn from them
+    again and again, in another order each time: hearing costs several times what learning does.
+    None hears anew at each step."""
     heard_above: float | None = None
     """Leave out heard texts of whose tokens the mean log-probability is less: of voices that
     Whisper hardly understands. With `keep_states`; None keeps all."""

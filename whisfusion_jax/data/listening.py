@@ -37,8 +37,8 @@ from whisfusion_jax.text.tokenizer import WhisperTokenizer
 
 _PAUSE = 0.3
 """Seconds between utterances."""
-_WINDOWS = {10: 0.6, 20: 0.25, 30: 0.15}
-"""How often windows of so many seconds are drawn."""
+_WINDOWS = {6: 0.15, 10: 0.45, 15: 0.2, 30: 0.2}
+"""How often windows of so many seconds are drawn: their canvases are all there are."""
 _SPEEDS = 0.85, 1.2
 
 
@@ -128,12 +128,22 @@ class CutPlan:
     """What this process reads of every batch."""
     temperature: float = 0.5
     """Of languages, see `TrainConfig`."""
+    batches: int | None = None
+    """How many differ, see `TrainConfig.heard_batches`; None: all."""
 
     def __len__(self) -> int:
         return self.steps
 
+    def number(self, step: int) -> int:
+        """Which of the batches a step reads: each time around all of them, in another order."""
+        if self.batches is None or step < self.batches:
+            return step
+        around, at = divmod(step, self.batches)
+        order = np.random.default_rng([self.seed, 1, around]).permutation(self.batches)
+        return int(order[at])
+
     def __getitem__(self, step: int) -> Cuts:
-        draw = np.random.default_rng([self.seed, step])
+        draw = np.random.default_rng([self.seed, self.number(step)])
         bucket = int(draw.choice(list(_WINDOWS), p=list(_WINDOWS.values())))
         positions = text_positions(bucket, self.head) * self.canvases
         rows = max(1, self.positions // positions // self.share.of) * self.share.of

@@ -60,19 +60,21 @@ def attend(
             values,
             # A CPU's caches hold one head's scores and not those of all; cuDNN keeps none.
             cpu=head_by_head,
-            cuda=by_cudnn if _fits_cudnn(queries) else together,
+            cuda=by_cudnn if _fits_cudnn(queries, keys) else together,
             default=together,
         )
     return _attend(queries, keys, values, bias, mask)
 
 
-def _fits_cudnn(queries: jax.Array) -> bool:
+def _fits_cudnn(queries: jax.Array, keys: jax.Array) -> bool:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.manual_axes and mesh.auto_axes:
         return False  # cuDNN's partitioner knows of no mesh that is half the compiler's
     features = queries.shape[-1]
     narrow = queries.dtype in (jnp.bfloat16, jnp.float16)
-    return narrow and features % 8 == 0 and features <= 128 and _has_cudnn()
+    # Of an odd number it makes no gradients.
+    even = queries.shape[2] % 2 == keys.shape[2] % 2 == 0
+    return narrow and even and features % 8 == 0 and features <= 128 and _has_cudnn()
 
 
 @cache

@@ -37,6 +37,9 @@ from whisfusion_jax.parallel.mesh import own_share, place_rows, replicated
 from whisfusion_jax.training.counts import Counts, count_speech
 from whisfusion_jax.training.setup import Beginning
 
+Kept = dict[int, Batch]
+"""Batches that were heard, by number, in the device's memory."""
+
 _LINE_SECONDS = 60
 """Between lines of progress where there is no terminal."""
 
@@ -56,15 +59,24 @@ class Feed:
 
 
 def feed_of(
-    config: TrainConfig, bundle: Bundle, begun: Beginning, mesh: Mesh, progress: Progress
+    config: TrainConfig,
+    bundle: Bundle,
+    begun: Beginning,
+    mesh: Mesh,
+    progress: Progress,
+    heard: Kept | None = None,
 ) -> Feed:
     """Find or make a run's data.
+
+    Args:
+        heard: batches that another run of the same data has heard, and that this one may add to,
+            with `heard_batches`.
 
     Raises:
         WhisfusionError: there is none, or it can't be written.
     """
     if config.heard and not config.keep_states:
-        return _heard(config, bundle, begun, mesh, progress)
+        return _heard(config, bundle, begun, mesh, progress, {} if heard is None else heard)
     examples = find_examples(config, bundle, progress)
     plan = Plan(
         examples, config.steps, config.positions, config.canvases, config.stretch, config.seed,
@@ -84,7 +96,12 @@ def feed_of(
 
 
 def _heard(
-    config: TrainConfig, bundle: Bundle, begun: Beginning, mesh: Mesh, progress: Progress
+    config: TrainConfig,
+    bundle: Bundle,
+    begun: Beginning,
+    mesh: Mesh,
+    progress: Progress,
+    heard: Kept,
 ) -> Feed:
     reading = partial(tracked, progress, description="reading")
     tokenizer, model = bundle.tokenizer, bundle.config.model
@@ -92,6 +109,7 @@ def _heard(
     plan = CutPlan(
         speech, config.steps, config.positions, config.canvases, config.seed, config.augmented,
         config.joined, config.wordless, config.ctc, own_share(mesh), config.temperature,
+        config.heard_batches,
     )  # fmt: skip
     assert begun.frozen.encoder is not None
     listener = Listener.of(
@@ -106,7 +124,13 @@ def _heard(
     )
 
     def batch(drawn: Cuts, step: int) -> Batch:
-        return listener(place_rows(mesh, drawn), step)
+        number = plan.number(step)
+        if number in heard:
+            return heard[number]
+        new = listener(place_rows(mesh, drawn), number)
+        if config.heard_batches is not None:
+            heard[number] = new
+        return new
 
     seconds = np.diff(speech.begins) / SAMPLE_RATE
     counts = count_speech(

@@ -19,7 +19,7 @@ from whisfusion_jax.parallel.mesh import make_mesh, row_shards
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.checkpoints import checkpoints_of
 from whisfusion_jax.training.export import export_bundle, export_head
-from whisfusion_jax.training.feed import feed_of, list_unreadable
+from whisfusion_jax.training.feed import Kept, feed_of, list_unreadable
 from whisfusion_jax.training.flops import head_step_flops, step_flops
 from whisfusion_jax.training.log import Log, Work
 from whisfusion_jax.training.setup import (
@@ -49,11 +49,17 @@ Score = Callable[[Bundle, Bundle], tuple[float, float]]
 """The run's bundle and the Whisper that it was trained on, to word error rate and mean steps."""
 
 
-def train(config: TrainConfig, progress: Progress, score: Score | None = None) -> Trained:
+def train(
+    config: TrainConfig,
+    progress: Progress,
+    score: Score | None = None,
+    heard: Kept | None = None,
+) -> Trained:
     """Train, or go on from the run's newest checkpoint.
 
     Args:
         score: asked at each save.
+        heard: see `feed_of`.
 
     Raises:
         WhisfusionError: the data or the bundle can't be had, or too many steps in a row brought no
@@ -63,7 +69,7 @@ def train(config: TrainConfig, progress: Progress, score: Score | None = None) -
     bundle = Bundle.open(find_bundle(config.bundle, whole=True))
     optimizer = make_optimizer(config.optimizer, config.steps)
     begun = begin(config, bundle, optimizer, mesh)
-    feed = feed_of(config, bundle, begun, mesh, progress)
+    feed = feed_of(config, bundle, begun, mesh, progress, heard)
     if lost := feed.unreadable():
         progress.console.print(f"{len(lost)} examples can't be read and are left out")
     progress.console.print(feed.counts.table())

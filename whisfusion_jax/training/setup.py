@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ def begin(
         memory,
         encoder,
         _drafts(config, bundle, sizes, mesh) if config.drafts else None,
+        jax.device_put(jnp.uint32(config.seed), replicated(mesh)),
     )
     state = made_sharded(partial(start, optimizer=optimizer), mesh, parameters)
     return Beginning(sizes, shortlist, parts, frozen, state)
@@ -210,6 +211,7 @@ def _in_place(make: Callable[..., Model], mesh: Mesh, *args: nnx.Module) -> Mode
     return nnx.merge(graph, made_sharded(lambda *args: nnx.state(make(*args)), mesh, *args))
 
 
+@lru_cache(maxsize=8)
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """AdamW behind clipping."""
 
@@ -255,7 +257,6 @@ def step_settings(config: TrainConfig, phase: PhaseConfig, groups: int = 1) -> S
     return StepSettings(
         loss,
         average=config.optimizer.average,
-        seed=config.seed,
         dtype=config.dtype,
         accumulate=config.accumulate,
     )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -73,6 +74,8 @@ class Frozen:
     """For batches of samples."""
     drafts: Drafts | None = None
     """Where canvases begin with them."""
+    seed: jax.Array | int = 0
+    """Of what steps draw."""
 
     def hear(self, batch: Batch, dtype: DTypeLike) -> AudioStates:
         """A batch's audio as the decoders read it."""
@@ -132,7 +135,6 @@ class StepSettings:
     """A frozen dataclass: `LossSettings` for a denoiser, `CtcLoss` for a head."""
     average: float
     """Decay of the moving average."""
-    seed: int
     dtype: DTypeLike = jnp.float32
     """That the model computes in."""
     accumulate: int = 1
@@ -156,13 +158,17 @@ def make_step(
     return step
 
 
+@lru_cache(maxsize=8)
 def compile_step(
     graph: nnx.GraphDef[Learner],
     optimizer: optax.GradientTransformation,
     settings: StepSettings,
     mesh: Mesh,
 ) -> Any:
-    """The jitted step, to call or to lower, with (frozen, state=, batch=)."""
+    """The jitted step, to call or to lower, with (frozen, state=, batch=).
+
+    Runs of one process that differ in their seeds alone share it.
+    """
 
     def step(frozen: Frozen, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         new, metrics = _step(graph, optimizer, settings, frozen, state, batch)
@@ -181,7 +187,7 @@ def _step(
     state: TrainState,
     batch: Batch,
 ) -> tuple[TrainState, Metrics]:
-    key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
+    key = jax.random.fold_in(jax.random.key(frozen.seed), state.step)
     gradient, metrics = _gradient(graph, settings, frozen, state.learned, batch, key)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.learned)
     learned = optax.apply_updates(state.learned, updates)
