@@ -187,7 +187,7 @@ class _Weights:
             )
         head = nnx.eval_shape(lambda: head_of(ctc, rngs=nnx.Rngs(0)))
         encoder = abstract_whisper(model).encoder
-        return _narrow(cls(encoder, readers, head, drafting))
+        return narrow(cls(encoder, readers, head, drafting))
 
     def drawn(self) -> "_Weights":
         """With random numbers, made where they are to lie."""
@@ -204,12 +204,12 @@ class _Weights:
         return jax.tree.unflatten(structure, draw(jax.random.key(0)))
 
 
-def _narrow(tree: Any) -> Any:
-    def narrow(leaf: Any) -> Any:
+def narrow(tree: Any) -> Any:
+    def each_narrow(leaf: Any) -> Any:
         floats = jnp.issubdtype(leaf.dtype, jnp.floating)
         return jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16 if floats else leaf.dtype)
 
-    return jax.tree.map(narrow, tree)
+    return jax.tree.map(each_narrow, tree)
 
 
 def _lowered(contender: Contender, weights: _Weights, rows: int) -> Any:

@@ -25,6 +25,7 @@ from whisfusion_jax.data.manifest import read_manifest
 from whisfusion_jax.decoding.unmasking import Rule, RuleName, rule_of
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import make_mesh
+from whisfusion_jax.places import in_bucket, place
 from whisfusion_jax.progress import audio_bar, info, progress_bar
 from whisfusion_jax.text.tokenizer import Task
 from whisfusion_jax.transcription.archive import Archive, archive_lines
@@ -164,7 +165,7 @@ def transcribe(
         raise WhisfusionError("no FILE given")
     formats = formats_of(format, output_dir)
     files = tuple(find_files(files))
-    outputs = output_stems(files, output_dir)
+    outputs = output_stems(files, None if output_dir is None else place(output_dir))
     keep_compiled_programs()
     transcriber = decoding.transcriber(word_times=bool(TIMED.intersection(formats)))
     writer = Writer(formats, subtitles)
@@ -271,11 +272,11 @@ def archive(
         workers: Of Ray; without it one a GPU or TPU.
     """
     utterances = read_manifest(manifest, texts=False)
-    work = Archive(output)
-    if output.exists():
+    work = Archive(place(output))
+    if work.output.exists():
         _say(f"{output} is finished")
         return 0
-    if not output.parent.is_dir():
+    if not in_bucket(output) and not output.parent.is_dir():
         raise WhisfusionError(f"{output.parent}: no such directory")
     keep_compiled_programs()
     missing = utterances[work.written() :]

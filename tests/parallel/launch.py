@@ -10,15 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from whisfusion_jax.config import TrainConfig
+from whisfusion_jax.places import place
 
 ROOT = Path(__file__).parent.parent.parent
 TRAIN = ("train.py", "--config")
 DUMP = ("-m", "tests.parallel.dump")
 
 
-def write_config(config: TrainConfig) -> str:
-    """A Python file that builds a config."""
-    path = config.work.with_suffix(".py")
+def write_config(config: TrainConfig, path: Path | None = None) -> str:
+    """A Python file that builds a config; beside its work, if no path is given."""
+    path = path or config.work.with_suffix(".py")
     path.write_text(
         f"from pathlib import PosixPath\nfrom whisfusion_jax.config import *\nCONFIG = {config!r}\n"
     )
@@ -66,7 +67,7 @@ def until(happens: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 
 def losses(config: TrainConfig) -> dict[int, float]:
     """By step, as the log has them; of a step that was run twice, the later."""
-    path = config.work / "log.jsonl"
+    path = place(config.work) / "log.jsonl"
     if not path.exists():
         return {}
     whole, _, _ = path.read_text().rpartition("\n")

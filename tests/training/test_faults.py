@@ -69,6 +69,13 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(
     assert losses(config) == losses(whole)
 
 
+def test_where_nothing_can_be_saved_is_said_before_anything_is_learned(
+    whole: TrainConfig,
+) -> None:
+    with pytest.raises(WhisfusionError, match="not to s3://"):
+        run(dataclasses.replace(whole, work=Path("s3://bucket/run")))
+
+
 def test_checkpoints_of_another_model_are_left_alone(whole: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(whole, work=tmp_path / "work", stop_at=4)
     run(config)

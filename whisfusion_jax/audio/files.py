@@ -4,11 +4,12 @@ import glob
 import sys
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
+from etils import epath
 
 from whisfusion_jax.errors import AudioError
+from whisfusion_jax.places import files, place
 
 STANDARD_INPUT = "-"
 
@@ -33,11 +34,11 @@ def find_files(names: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for name in names:
-        path = Path(name)
+        path = place(name)
         if name == STANDARD_INPUT or path.is_file():
             found.append(name)
         elif path.is_dir():
-            inside = sorted(str(each) for each in path.rglob("*") if _is_recording(each))
+            inside = sorted(str(each) for each in files(path) if _is_recording(each))
             if not inside:
                 raise AudioError(f"{name}: no recordings in this directory")
             found += inside
@@ -59,14 +60,14 @@ def open_source(name: str, raw_rate: int | None = None) -> str | BytesIO | tuple
     """
     if name == STANDARD_INPUT:
         data = sys.stdin.buffer.read()
-    elif raw_rate is None or not Path(name).is_file():
+    elif raw_rate is None or not place(name).is_file():
         return name
     else:
-        data = Path(name).read_bytes()
+        data = place(name).read_bytes()
     if raw_rate is None:
         return BytesIO(data)
     return np.frombuffer(data[: len(data) // 2 * 2], "<i2"), raw_rate
 
 
-def _is_recording(path: Path) -> bool:
+def _is_recording(path: epath.Path) -> bool:
     return path.suffix.lower() in _ENDINGS and path.is_file()

@@ -3,16 +3,18 @@
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from io import IOBase
+from io import BytesIO, IOBase
 from pathlib import Path
 
 import av
 import numpy as np
 import soxr
+from etils import epath
 
 from whisfusion_jax.audio.arrays import mixed
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.errors import AudioError
+from whisfusion_jax.places import in_bucket, place
 
 OnLoss = Callable[[str], None]
 """Told what a damaged recording lacks."""
@@ -56,7 +58,9 @@ def audio_pieces(
     """
     name = str(source) if isinstance(source, str | Path) else "the audio stream"
     if isinstance(source, str | Path):
-        _check_file(Path(source))
+        _check_file(place(source))
+        if in_bucket(source):
+            source = BytesIO(place(source).read_bytes())
     try:
         for number in itertools.count():
             with av.open(str(source) if isinstance(source, Path) else source, "r") as container:
@@ -87,7 +91,7 @@ def length_of(path: str | Path) -> float:
         return 0.0
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: epath.Path) -> None:
     if not path.exists():
         raise AudioError(f"{path}: no such file")
     if path.is_dir():

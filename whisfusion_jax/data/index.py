@@ -1,10 +1,10 @@
 """What is known of examples before they are read for training: sizes, prompts, texts."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from whisfusion_jax.errors import WhisfusionError
 
@@ -89,6 +89,6 @@ def in_order(index: Columns, first: np.ndarray) -> dict[str, Any]:
     }
 
 
-def other_data(path: Path) -> WhisfusionError:
+def other_data(path: epath.PathLike) -> WhisfusionError:
     """What to say if an index has not the examples of the run."""
     return WhisfusionError(f"{path}: is of other data; remove it, or use another --work")

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from jax.experimental import multihost_utils
 
 from whisfusion_jax.audio.mel import SAMPLE_RATE
@@ -25,7 +26,7 @@ class Live(Indexed):
         self,
         source: Source,
         bundle: Bundle,
-        path: Path,
+        path: epath.Path,
         track: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
     ) -> None:
         """Read every example once for its length, each process its share; then all is in a file.
@@ -88,7 +89,7 @@ class Live(Indexed):
 def _write_index(
     read: Callable[[int], Row],
     examples: int,
-    path: Path,
+    path: epath.Path,
     track: Callable[[Iterable[int]], Iterable[int]],
 ) -> None:
     """Read this process's share into a part beside the file; the first process joins them."""
@@ -96,11 +97,11 @@ def _write_index(
     process, processes = jax.process_index(), jax.process_count()
     parts = [path.with_name(f"{path.stem}.part-{n}-of-{processes}.npz") for n in range(processes)]
     first, last = (examples * number // processes for number in (process, process + 1))
-    np.savez(parts[process], **_read_share(read, track(range(first, last))))
+    _save(parts[process], _read_share(read, track(range(first, last))))
     multihost_utils.sync_global_devices("shares of the index are written")
     if process == 0:
         aside = path.with_name(f".{path.name}.partial.npz")
-        np.savez(aside, **joined([_load(part) for part in parts]))
+        _save(aside, joined([_load(part) for part in parts]))
         aside.rename(path)
         for part in parts:
             part.unlink()
@@ -129,6 +130,11 @@ def _read_share(read: Callable[[int], Row], numbers: Iterable[int]) -> dict[str,
     return {"number": numbered, "examples": np.array([examples]), **index_of(known, unreadable)}
 
 
-def _load(path: Path) -> Columns:
-    with np.load(path) as index:
+def _save(path: epath.Path, columns: dict[str, Any]) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **columns)
+
+
+def _load(path: epath.Path) -> Columns:
+    with np.load(BytesIO(path.read_bytes())) as index:
         return dict(index)

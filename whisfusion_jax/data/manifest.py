@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.places import place
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def read_manifest(path: Path, texts: bool = True) -> list[Utterance]:
         WhisfusionError: the file is missing or empty, or a line is not as it should be.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = place(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise WhisfusionError(f"{path}: {reason}") from None
@@ -57,6 +58,6 @@ def _utterance(line: str, path: Path, number: int, texts: bool) -> Utterance:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise WhisfusionError(f"{path}:{number}: {reason}") from None
     return Utterance(
-        str(path.parent / audio), text, row.get("language"), row.get("speaker"),
+        str(place(path).parent / audio), text, row.get("language"), row.get("speaker"),
         row.get("split", "train"), row.get("source"),
     )  # fmt: skip

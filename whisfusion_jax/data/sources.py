@@ -108,7 +108,7 @@ class Listed:
             AudioError: it can't be read.
         """
         utterance = self._utterances[number]
-        samples = read_audio(Path(utterance.audio))
+        samples = read_audio(utterance.audio)
         return Example(samples, utterance.text, utterance.language or "en")
 
 

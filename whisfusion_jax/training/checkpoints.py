@@ -19,6 +19,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from whisfusion_jax.bundle import named_variables
 from whisfusion_jax.config import TrainConfig
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.places import in_bucket, place
 from whisfusion_jax.storage import strays_ignored
 from whisfusion_jax.training.step import TrainState
 
@@ -31,8 +32,15 @@ class Checkpoints:
 
         Args:
             say: told of checkpoints that can't be used.
+
+        Raises:
+            WhisfusionError: nothing can be saved there.
         """
-        self._folder, self._say = config.work / "checkpoints", say
+        self._folder, self._say = place(config.work) / "checkpoints", say
+        if str(self._folder).startswith("s3://"):
+            raise WhisfusionError(
+                f"{config.work}: Orbax saves to gs:// or a file system, not to s3://; mount it"
+            )
         self._config = json.loads(json.dumps(dataclasses.asdict(config), default=str))
         policy = preservation_policy.AnyPreservationPolicy(
             [
@@ -47,7 +55,7 @@ class Checkpoints:
         )
         with self._errors():
             self._manager = ocp.CheckpointManager(
-                self._folder.absolute(),
+                self._folder if in_bucket(self._folder) else self._folder.absolute(),
                 options=ocp.CheckpointManagerOptions(preservation_policy=policy),
                 item_handlers={
                     "state": ocp.StandardCheckpointHandler(),

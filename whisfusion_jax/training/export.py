@@ -1,13 +1,13 @@
 """A trained denoiser as a bundle to transcribe with."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import jax
 import numpy as np
+from etils import epath
 from flax import nnx
 from jax.experimental import multihost_utils
 
@@ -17,11 +17,12 @@ from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.models.denoiser import Denoiser
 from whisfusion_jax.models.stack import unstacked
 from whisfusion_jax.parallel.sharding import gathered
+from whisfusion_jax.places import in_bucket, replace
 from whisfusion_jax.storage import Tensor, in_eight_bits
 from whisfusion_jax.text.shortlist import Shortlist
 
 
-def export_head(whisper: Bundle, head: CtcHead, config: CtcConfig, path: Path) -> Bundle:
+def export_head(whisper: Bundle, head: CtcHead, config: CtcConfig, path: epath.PathLike) -> Bundle:
     """Write a CTC head alone in eight bits a weight: what drafts for a Whisper that lies elsewhere.
 
     Args:
@@ -50,7 +51,7 @@ def export_bundle(
     denoiser: Denoiser,
     config: DenoiserConfig,
     shortlist: Shortlist,
-    path: Path,
+    path: epath.PathLike,
     head: tuple[CtcHead, CtcConfig] | None = None,
 ) -> Bundle:
     """Write the encoder, padding memory and denoiser in eight bits a weight.
@@ -109,11 +110,13 @@ def _tokenizer(whisper: Bundle) -> str:
     return (whisper.path / "tokenizer.json").read_text()
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
+def _replace(path: epath.PathLike, write: Callable[[Path], object]) -> None:
     """Put what is written aside in a directory's place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.partial-") as work:
+    beside = None
+    if not in_bucket(path):
+        beside = Path(path).parent
+        beside.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=beside, prefix=f".{Path(path).name}.partial-") as work:
         made = Path(work) / "bundle"
         write(made)
-        shutil.rmtree(path, ignore_errors=True)
-        made.rename(path)
+        replace(path, made, last="config.json")

@@ -34,6 +34,7 @@ from whisfusion_jax.data.sources import (
 )
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.parallel.mesh import own_share, place_rows, replicated
+from whisfusion_jax.places import brought, place, put
 from whisfusion_jax.training.counts import Counts, count_speech
 from whisfusion_jax.training.setup import Beginning
 
@@ -151,18 +152,19 @@ def find_examples(config: TrainConfig, bundle: Bundle, progress: Progress) -> Ex
     """
     if not config.keep_states:
         reading = partial(tracked, progress, description="reading")
-        index = (config.states or config.work) / "examples.npz"
+        index = place(config.states or config.work) / "examples.npz"
         return Live(training_source(config), bundle, index, reading)
-    folder = config.states or config.work / "encoded"
+    folder = place(config.states or config.work / "encoded")
     if jax.process_index() == 0:
         encoding = partial(tracked, progress, description="encoding")
         teach = config.teacher > 0
         encode_examples(
-            training_source(config), bundle, folder, encoding, config.heard, teach,
+            training_source(config), bundle, brought(folder), encoding, config.heard, teach,
             config.heard_above,
         )  # fmt: skip
+        put(folder, last="index.npz")
     multihost_utils.sync_global_devices("examples are encoded")
-    return Encoded(folder)
+    return Encoded(brought(folder))
 
 
 def tracked(progress: Progress, numbers: Sequence[int], description: str) -> Iterator[int]:
@@ -180,8 +182,9 @@ def tracked(progress: Progress, numbers: Sequence[int], description: str) -> Ite
 def list_unreadable(unreadable: Sequence[str], config: TrainConfig) -> None:
     """Name what this process could not read in the run's directory."""
     if unreadable:
-        config.work.mkdir(parents=True, exist_ok=True)
-        path = config.work / f"unreadable.{jax.process_index()}.txt"
+        work = place(config.work)
+        work.mkdir(parents=True, exist_ok=True)
+        path = work / f"unreadable.{jax.process_index()}.txt"
         path.write_text("\n".join(unreadable) + "\n")
 
 
@@ -200,4 +203,4 @@ def spoken(config: TrainConfig) -> Source:
 
 
 def _set(path: Path) -> Source:
-    return Listed(path) if path.is_file() else Prepared(path)
+    return Listed(path) if place(path).is_file() else Prepared(brought(path))

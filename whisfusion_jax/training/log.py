@@ -15,6 +15,7 @@ from tensorboardX import SummaryWriter
 from whisfusion_jax.config import TrainConfig
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.chips import chip_of
+from whisfusion_jax.places import append, place
 from whisfusion_jax.training.counts import Counts
 from whisfusion_jax.training.loss import Metrics
 
@@ -41,7 +42,7 @@ class Log:
         Args:
             counts: of the speech, for speech.json.
         """
-        path = config.work / "log.jsonl"
+        path = place(config.work) / "log.jsonl"
         self._path, self._progress, self._every = path, progress, config.report_every
         self._task: TaskID = progress.add_task("training", total=config.steps)
         self._writes = jax.process_index() == 0
@@ -113,8 +114,7 @@ class Log:
         """Put a step's figures into the file and onto TensorBoard."""
         if not scalars or not self._writes:
             return
-        with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, **scalars}) + "\n")
+        append(self._path, json.dumps({"step": step, **scalars}) + "\n")
         for name, scalar in scalars.items():
             self._board.add_scalar(name, scalar, step)
         self._board.flush()

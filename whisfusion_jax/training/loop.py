@@ -16,6 +16,7 @@ from whisfusion_jax.data.batches import Batch
 from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.models.ctc import CtcHead
 from whisfusion_jax.parallel.mesh import make_mesh, row_shards
+from whisfusion_jax.places import place
 from whisfusion_jax.text.shortlist import Shortlist
 from whisfusion_jax.training.checkpoints import checkpoints_of
 from whisfusion_jax.training.export import export_bundle, export_head
@@ -132,7 +133,7 @@ def _scores(trained: Trained, config: TrainConfig, score: Score) -> dict[str, fl
 
 def export_run(trained: Trained, config: TrainConfig) -> Bundle:
     """Write what a run has learned as its directory's bundle; the first process writes."""
-    path = config.work / "bundle"
+    path = place(config.work) / "bundle"
     if isinstance(trained.model, CtcHead):
         assert isinstance(trained.config, CtcConfig)
         return export_head(trained.bundle, trained.model, trained.config, path)

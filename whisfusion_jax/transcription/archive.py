@@ -6,11 +6,13 @@ What is written stands in a part beside the output, and becomes the output when 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from etils import epath
 
 from whisfusion_jax.data.manifest import Utterance
 from whisfusion_jax.errors import AudioError, WhisfusionError
+from whisfusion_jax.places import growing
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
 
@@ -19,10 +21,10 @@ from whisfusion_jax.transcription.transcript import Transcript
 class Archive:
     """A manifest's transcripts on disk: JSON lines, in the manifest's order."""
 
-    output: Path
+    output: epath.Path
 
     @property
-    def part(self) -> Path:
+    def part(self) -> epath.Path:
         """What is there so far."""
         return self.output.with_name(f"{self.output.name}.part")
 
@@ -34,8 +36,7 @@ class Archive:
             return 0
         whole = text[: text.rfind(b"\n") + 1]
         if len(whole) < len(text):
-            with self.part.open("r+b") as file:
-                file.truncate(len(whole))
+            self.part.write_bytes(whole)
         return whole.count(b"\n")
 
     def write(self, lines: Iterable[dict[str, Any]]) -> list[str]:
@@ -49,12 +50,11 @@ class Archive:
         """
         failed = []
         try:
-            with self.part.open("a", encoding="utf-8") as file:
+            with growing(self.part) as write:
                 for line in lines:
                     if "error" in line:
                         failed.append(line["error"])
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                    file.flush()
+                    write(json.dumps(line, ensure_ascii=False) + "\n")
             self.part.rename(self.output)
         except OSError as error:
             reason = error.strerror or str(error)

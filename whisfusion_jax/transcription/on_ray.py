@@ -13,6 +13,7 @@ import numpy as np
 
 from whisfusion_jax.data.manifest import Utterance
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.places import in_bucket
 from whisfusion_jax.transcription.archive import archive_lines
 from whisfusion_jax.transcription.transcriber import Transcriber
 
@@ -65,7 +66,7 @@ def archive_lines_on_ray(
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     rows = [
-        {"utterance": json.dumps(asdict(each) | {"audio": str(Path(each.audio).resolve())})}
+        {"utterance": json.dumps(asdict(each) | {"audio": _anywhere(each.audio)})}
         for each in utterances
     ]
     cores = max(1, int(ray.cluster_resources()["CPU"]) // count)
@@ -85,6 +86,11 @@ def archive_lines_on_ray(
     texts = (text for batch in written.iter_batches(batch_size=None) for text in batch["line"])
     for utterance, text in zip(utterances, texts, strict=True):
         yield json.loads(text) | {"audio_filepath": utterance.audio}
+
+
+def _anywhere(path: str) -> str:
+    """The same recording from any working directory."""
+    return path if in_bucket(path) else str(Path(path).resolve())
 
 
 def _connect(ray: Any, address: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from etils import epath
 from rich.console import Console
 from rich.text import Text
 
@@ -27,7 +28,7 @@ TIMED = {"srt", "vtt", "tsv"}
 """Those that need word times."""
 
 
-def formats_of(wanted: str, folder: Path | None) -> Sequence[str]:
+def formats_of(wanted: str, folder: epath.PathLike | None) -> Sequence[str]:
     """The formats that a list of them names.
 
     Raises:
@@ -43,7 +44,7 @@ def formats_of(wanted: str, folder: Path | None) -> Sequence[str]:
     return formats
 
 
-def output_stems(files: Sequence[str], folder: Path | None) -> Sequence[Path | None]:
+def output_stems(files: Sequence[str], folder: epath.Path | None) -> Sequence[epath.Path | None]:
     """Where each file's transcripts go, endings apart; None is standard output.
 
     Raises:
@@ -52,7 +53,7 @@ def output_stems(files: Sequence[str], folder: Path | None) -> Sequence[Path | N
     if folder is None:
         return [None] * len(files)
     outputs = [folder / ("stdin" if file == STANDARD_INPUT else Path(file).stem) for file in files]
-    writers: dict[Path, str] = {}
+    writers: dict[epath.Path, str] = {}
     for file, output in zip(files, outputs, strict=True):
         if output in writers:
             both = f"{writers[output]} and {file}"
@@ -84,7 +85,7 @@ class Writer:
             print(before + segment.text, end="", flush=True)
         self._begun = True
 
-    def transcript(self, file: str, transcript: Transcript, stem: Path | None) -> None:
+    def transcript(self, file: str, transcript: Transcript, stem: epath.Path | None) -> None:
         """Write a file's.
 
         Args:
@@ -109,7 +110,7 @@ class Writer:
         print(flush=True)
         self._begun = False
 
-    def shows(self, stem: Path | None) -> bool:
+    def shows(self, stem: epath.Path | None) -> bool:
         """Whether a file's segments are shown."""
         return stem is None and "txt" in self._formats
 
@@ -133,10 +134,10 @@ def colour_of(confidence: float) -> str:
     return next(colour for least, colour in _COLOURS if confidence >= least)
 
 
-def _write(output: Path, text: str) -> None:
+def _write(output: epath.Path, text: str) -> None:
     aside = output.with_name(f".{output.name}.partial")
     try:
         aside.write_text(text + "\n", encoding="utf-8")
-        aside.rename(output)
+        aside.replace(output)
     except OSError as error:
         raise WhisfusionError(f"{output}: {error.strerror}") from None
