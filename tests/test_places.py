@@ -12,9 +12,22 @@ from tests.buckets import KINDS, emulated
 from tests.support import random_bundle, speechlike
 from tests.training.tiny import write_wave
 from whisfusion_jax import Transcriber
+from whisfusion_jax.audio.files import find_files
+from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.data.manifest import read_manifest
-from whisfusion_jax.places import append, brought, growing, here, in_bucket, place, put, replace
+from whisfusion_jax.errors import AudioError, WhisfusionError
+from whisfusion_jax.places import (
+    append,
+    brought,
+    growing,
+    here,
+    in_bucket,
+    place,
+    put,
+    replace,
+    write,
+)
 from whisfusion_jax.transcription.archive import Archive, archive_lines
 
 
@@ -78,11 +91,30 @@ def test_a_directory_takes_anothers_place(bucket: str, tmp_path: Path) -> None:
 def test_a_file_grows(bucket: str) -> None:
     path = f"{bucket}/grows"
     append(path, "0\n")
-    with contextlib.suppress(KeyboardInterrupt), growing(path) as write:
+    with contextlib.suppress(KeyboardInterrupt), growing(path) as add:
         for number in range(1, 5000):
-            write(f"{number}\n")
+            add(f"{number}\n")
         raise KeyboardInterrupt
     assert place(path).read_text() == "".join(f"{number}\n" for number in range(5000))
+
+
+def test_transcripts_are_written_and_recordings_found(bucket: str) -> None:
+    for name in ("talks/deep/b.wav", "talks/a.mp3", "talks/notes.txt"):
+        write(f"{bucket}/{name}", name)
+    write(f"{bucket}/talks/a.mp3", "anew")
+    assert place(f"{bucket}/talks/a.mp3").read_text() == "anew"
+    assert find_files([f"{bucket}/talks"]) == [
+        f"{bucket}/talks/a.mp3", f"{bucket}/talks/deep/b.wav"
+    ]  # fmt: skip
+    with pytest.raises(AudioError, match="no such file"):
+        read_audio(f"{bucket}/talks/missing.wav")
+
+
+def test_what_reads_buckets_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whisfusion_jax.places.find_spec", lambda name: None)
+    with pytest.raises(WhisfusionError, match=r"whisfusion_jax\[buckets\]"):
+        place("gs://bucket/run")
+    assert place("run") == place(Path("run"))
 
 
 def test_an_archive_of_a_bucket_goes_on_where_it_was_stopped(bucket: str, tmp_path: Path) -> None:

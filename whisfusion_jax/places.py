@@ -10,20 +10,30 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from etils import epath
 
+from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.wheels import cache_directory
 
 _BUCKET = re.compile(r"^(gs|s3):/+")
+_READERS = {"gs": "gcsfs", "s3": "s3fs"}
 _FEW = 16_384
 """Letters that are never worth writing a file anew."""
 
 
 def place(path: epath.PathLike) -> epath.Path:
-    """A path of either kind; a bucket's may have lost a slash, as `pathlib` takes it away."""
-    return epath.Path(_BUCKET.sub(r"\1://", os.fspath(path)))
+    """A path of either kind; a bucket's may have lost a slash, as `pathlib` takes it away.
+
+    Raises:
+        WhisfusionError: what reads buckets is not installed.
+    """
+    text = _BUCKET.sub(r"\1://", os.fspath(path))
+    if (bucket := _BUCKET.match(text)) and find_spec(_READERS[bucket[1]]) is None:
+        raise WhisfusionError(f"{text}: needs whisfusion_jax[buckets]")
+    return epath.Path(text)
 
 
 def in_bucket(path: epath.PathLike) -> bool:
@@ -126,6 +136,17 @@ class _Rewritten:
             self._text, self._new = self._text + self._new, ""
             self._path.write_text(self._text)
             self._written = time.monotonic()
+
+
+def write(path: epath.PathLike, text: str) -> None:
+    """Write a file anew; it is there when it is whole."""
+    target = place(path)
+    if in_bucket(path):
+        target.write_text(text)
+        return
+    aside = target.with_name(f".{target.name}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(target)
 
 
 def append(path: epath.PathLike, text: str) -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from whisfusion_jax.audio.files import STANDARD_INPUT
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.places import write
 from whisfusion_jax.transcription.subtitles import SubtitleOptions
 from whisfusion_jax.transcription.transcript import Segment, Transcript
 from whisfusion_jax.transcription.words import Word
@@ -135,9 +136,7 @@ def colour_of(confidence: float) -> str:
 
 
 def _write(output: epath.Path, text: str) -> None:
-    aside = output.with_name(f".{output.name}.partial")
     try:
-        aside.write_text(text + "\n", encoding="utf-8")
-        aside.replace(output)
+        write(output, text + "\n")
     except OSError as error:
         raise WhisfusionError(f"{output}: {error.strerror}") from None
