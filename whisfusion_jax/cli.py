@@ -293,6 +293,44 @@ def archive(
     return 2 if failed else 0
 
 
+def serve(
+    decoding: Decoding,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    requests: int = 64,
+    megabytes: float = 100.0,
+    seconds: float = 4 * 3600.0,
+    patience: float = 0.01,
+) -> int:
+    """Answer as OpenAI's API for speech does, until stopped; what was accepted is finished.
+
+    Clients must send the key in the environment's WHISFUSION_API_KEY, if there is one.
+
+    Args:
+        host: Address to listen at; other machines see 0.0.0.0 alone.
+        port: Where to listen.
+        requests: Under way at most; further ones are told to come again.
+        megabytes: Of a body, at most.
+        seconds: Of a recording, at most.
+        patience: Seconds that a batch waits for others to fill it.
+    """
+    try:
+        import uvicorn
+
+        from whisfusion_jax.serving.app import ServerConfig, make_app
+    except ImportError as error:
+        raise WhisfusionError(f"serve needs whisfusion_jax[server] ({error.name})") from None
+    keep_compiled_programs()
+    key = os.environ.get("WHISFUSION_API_KEY")
+    allowed = ServerConfig(
+        decoding.bundle, decoding.task, key, requests, megabytes, seconds, patience
+    )
+    app = make_app(decoding.transcriber(word_times=True), allowed)
+    _say(f"http://{host}:{port}/v1; /ready says when everything is compiled")
+    uvicorn.run(app, host=host, port=port, log_level="warning")
+    return 0
+
+
 def get(
     name: Annotated[Literal[tuple(hub.WHISPER_SIZES)], tyro.conf.Positional],  # type: ignore[valid-type]
     /,
@@ -390,6 +428,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "transcribe": transcribe,
                 "watch": watch,
                 "archive": archive,
+                "serve": serve,
                 "warmup": warmup,
                 "get": get,
                 "memory": memory,

@@ -30,6 +30,8 @@ def in_batches(
     write: Callable[[Sequence[Piece], Heard], Iterable[Piece]],
     size: int,
     hears_language: bool,
+    in_order: bool = True,
+    patience: float = _PATIENCE_SECONDS,
 ) -> Iterator[tuple[Recording, Segment | None]]:
     """Recognise what is read, in batches: one is heard while the one before is written.
 
@@ -43,9 +45,12 @@ def in_batches(
         write: fills in their segments; gives what is to be written again instead.
         size: the most pieces that are recognised at once.
         hears_language: a recording's first window is to name its language for the others.
+        in_order: else each recording is yielded once it is finished, whatever stands before it.
+        patience: seconds that a batch waits to become full while nothing can be read.
 
     Yields:
-        segments of the first recording in order, each as soon as it is there, then None, and so on.
+        segments of the first recording in order, each as soon as it is there, then None, and so on;
+        without an order None alone.
     """
     waiting: dict[int, deque[Piece]] = {}
     order: deque[Recording] = deque()
@@ -106,8 +111,14 @@ def in_batches(
             yield order.popleft(), None
             given = 0
 
+    def finished() -> Iterator[tuple[Recording, None]]:
+        for recording in [each for each in order if each.finished]:
+            order.remove(recording)
+            yield recording, None
+
+    found = ready if in_order else finished
     try:
-        for item in read_ahead(read, 4 * size, _PATIENCE_SECONDS):
+        for item in read_ahead(read, 4 * size, patience):
             if item is None:
                 work(least=0)
             elif isinstance(item, Piece):
@@ -115,9 +126,9 @@ def in_batches(
                 work(least=3 * size)
             elif not item.windows:
                 order.append(item)
-            yield from ready()
+            yield from found()
         work(least=0)
-        yield from ready()
+        yield from found()
     finally:
         if heard:
             heard[1].cancel()

@@ -154,7 +154,7 @@ class Transcriber:
         self._codes = (
             {id_: code for code, id_ in tokenizer.languages.items()} if model.multilingual else {}
         )
-        self._language = self._checked(language)
+        self._language = self.check_language(language)
         self._task = task
         memory = bundle.load_memory(mesh)
         self._buckets = tuple(sorted(buckets))
@@ -285,9 +285,9 @@ class Transcriber:
 
         Memory doesn't grow with a recording's length, but for its text.
         """
-        language = self._checked(language) or self._language
+        language = self.check_language(language) or self._language
         found = in_batches(
-            self._read(sources, language),
+            self._read((source, language) for source in sources),
             self._hear,
             self._write,
             self._batch_size,
@@ -298,6 +298,44 @@ class Transcriber:
                 yield segment
             else:
                 yield recording.error or _transcript(recording)
+
+    def as_finished(
+        self, sources: Iterable[tuple[Source, str | None]], patience: float
+    ) -> Iterator[tuple[int, Transcript | AudioError]]:
+        """Each recording's number and transcript or error, once it is there, in no order.
+
+        Args:
+            sources: with their languages, as they come: waiting for the next holds nobody up.
+            patience: seconds that a batch waits for others to fill it.
+        """
+        found = in_batches(
+            self._read(
+                (source, self.check_language(own) or self._language) for source, own in sources
+            ),
+            self._hear,
+            self._write,
+            self._batch_size,
+            hears_language=bool(self._codes),
+            in_order=False,
+            patience=patience,
+        )
+        for recording, _ in found:
+            yield recording.number, recording.error or _transcript(recording)
+
+    def check_language(self, language: str | None) -> str | None:
+        """A language's code as `transcribe` takes it; None where there is nothing to say.
+
+        Raises:
+            WhisfusionError: the model doesn't know it.
+        """
+        if language is None or language in self._codes.values():
+            return language
+        if not self._codes:
+            if language == "en":
+                return None
+            raise WhisfusionError(f"this model knows English only, not {language!r}")
+        known = " ".join(sorted(self._codes.values()))
+        raise WhisfusionError(f"language {language!r} is unknown; known are: {known}")
 
     def warm_up(self, track: Callable[[Sequence[int]], Iterable[int]] = lambda each: each) -> None:
         """Compile for windows of all lengths, one at once and many, so that nothing is later.
@@ -310,19 +348,9 @@ class Transcriber:
             for size in {1, self._batch_size}:
                 self.recogniser.prepare(bucket, size, prompt)
 
-    def _checked(self, language: str | None) -> str | None:
-        if language is None or language in self._codes.values():
-            return language
-        if not self._codes:
-            if language == "en":
-                return None
-            raise WhisfusionError(f"this model knows English only, not {language!r}")
-        known = " ".join(sorted(self._codes.values()))
-        raise WhisfusionError(f"language {language!r} is unknown; known are: {known}")
-
-    def _read(self, sources: Iterable[Source], language: str | None) -> Iterator[Piece | Recording]:
+    def _read(self, sources: Iterable[tuple[Source, str | None]]) -> Iterator[Piece | Recording]:
         """Each recording's windows, then the recording."""
-        for number, source in enumerate(sources):
+        for number, (source, language) in enumerate(sources):
             recording = Recording(number, language)
             try:
                 for window, samples in cut_windows(
