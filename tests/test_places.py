@@ -75,6 +75,11 @@ def test_what_is_made_here_is_put_there_and_brought_elsewhere(
     (other / "index").touch()
     before = (other / "index").stat().st_mtime_ns
     assert (brought(path) / "index").stat().st_mtime_ns == before  # not again
+    write(place(path) / "index", "ALL")
+    assert (brought(path) / "index").read_text() == "ALL"
+    (other / "index").write_text("all")
+    put(path, last="index")
+    assert (place(path) / "index").read_text() == "all"
 
 
 def test_a_directory_takes_anothers_place(bucket: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ directory, and what was made of it is put there, the file that says it is whole 
 """
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import fsspec
 from etils import epath
 
 from whisfusion_jax.errors import WhisfusionError
@@ -58,12 +60,17 @@ def here(path: epath.PathLike) -> Path:
 
 
 def brought(path: epath.PathLike) -> Path:
-    """A file or directory to read here: a bucket's is copied, but for what is there already."""
+    """A file or directory to read here: a bucket's is copied, but for what is the same already."""
     own = here(path)
     if in_bucket(path):
         source = place(path)
-        for file in files(source):
-            _copy(file, epath.Path(own) / file.relative_to(source))
+        with _known(own) as known:
+            for file in files(source):
+                name, version = str(file.relative_to(source)), _version(file)
+                target = epath.Path(own) / name
+                if not target.exists() or known.get(name, ("",))[0] != version:
+                    _copy(file, target)
+                    known[name] = version, _changed(target)
     return own
 
 
@@ -76,8 +83,12 @@ def put(path: epath.PathLike, last: str) -> None:
     if not in_bucket(path):
         return
     own, target = epath.Path(here(path)), place(path)
-    for file in sorted(files(own), key=lambda each: each.name == last):
-        _copy(file, target / file.relative_to(own))
+    with _known(Path(own)) as known:
+        for file in sorted(files(own), key=lambda each: each.name == last):
+            name = str(file.relative_to(own))
+            if known.get(name, ("", 0))[1] != _changed(file):
+                _copy(file, target / name)
+                known[name] = _version(target / name), _changed(file)
 
 
 def replace(path: epath.PathLike, made: Path, last: str) -> None:
@@ -155,9 +166,29 @@ def append(path: epath.PathLike, text: str) -> None:
         write(text)
 
 
+@contextlib.contextmanager
+def _known(own: Path) -> Iterator[dict[str, tuple[str, int]]]:
+    """Of what was copied, by name: the version there, and when it changed here; kept beside it."""
+    path = own.with_name(f".{own.name}.copied.json")
+    read = json.loads(path.read_text()) if path.exists() else {}
+    known = {name: (str(version), int(changed)) for name, (version, changed) in read.items()}
+    yield known
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, json.dumps(known))
+
+
+def _version(file: epath.Path) -> str:
+    """What changes with a bucket's file."""
+    system, name = fsspec.core.url_to_fs(os.fspath(file))
+    system.invalidate_cache()
+    return str(system.checksum(name))
+
+
+def _changed(file: epath.Path) -> int:
+    return Path(file).stat().st_mtime_ns
+
+
 def _copy(file: epath.Path, target: epath.Path) -> None:
-    if target.exists() and target.stat().length == file.stat().length:
-        return
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
     if in_bucket(target):  # where a file appears when it is whole
