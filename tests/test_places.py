@@ -20,6 +20,7 @@ from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.places import (
     append,
     brought,
+    cut,
     growing,
     here,
     in_bucket,
@@ -101,6 +102,8 @@ def test_a_file_grows(bucket: str) -> None:
             add(f"{number}\n")
         raise KeyboardInterrupt
     assert place(path).read_text() == "".join(f"{number}\n" for number in range(5000))
+    cut(path, 4)
+    assert place(path).read_text() == "0\n1\n"
 
 
 def test_transcripts_are_written_and_recordings_found(bucket: str) -> None:

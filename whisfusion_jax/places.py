@@ -155,9 +155,18 @@ def write(path: epath.PathLike, text: str) -> None:
     if in_bucket(path):
         target.write_text(text)
         return
-    aside = target.with_name(f".{target.name}.partial")
+    aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
     aside.replace(target)
+
+
+def cut(path: epath.PathLike, size: int) -> None:
+    """Leave a file's first so many bytes: nothing of them is lost, whenever this is killed."""
+    target = place(path)
+    if in_bucket(path):
+        target.write_bytes(target.read_bytes()[:size])
+    else:
+        os.truncate(target, size)
 
 
 def append(path: epath.PathLike, text: str) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from whisfusion_jax.errors import AudioError, WhisfusionError
+from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
 
@@ -30,6 +30,7 @@ class Requests:
         self._asked: queue.Queue[tuple[np.ndarray, str | None, Future[Transcript]] | None]
         self._asked = queue.Queue()
         self._writing: dict[int, Future[Transcript]] = {}
+        """Of the run that is under way, by number."""
         self._under_way = self._run = 0
         self._lock = threading.Lock()
         self._closed = False
@@ -72,30 +73,41 @@ class Requests:
 
     def _sources(self, run: int) -> Iterator[tuple[np.ndarray, str | None]]:
         number = 0
-        while (asked := self._asked.get()) is not None:
-            if run != self._run:  # a run that failed left its reader waiting here
-                self._asked.put(asked)
-                return
-            samples, language, future = asked
-            if future.set_running_or_notify_cancel():
+        while True:
+            asked = self._asked.get()
+            with self._lock:
+                if run != self._run:  # a run that failed left its reader waiting here
+                    self._asked.put(asked)
+                    return
+                if asked is None:
+                    return
+                samples, language, future = asked
+                if future.cancelled():
+                    continue
                 self._writing[number] = future
                 number += 1
-                yield samples, language
+            yield samples, language
 
     def _work(self) -> None:
         while not self._closed or self._under_way:
-            self._run += 1
             sources = self._sources(self._run)
             try:
                 for number, found in self._transcriber.as_finished(sources, self._patience):
-                    future = self._writing.pop(number)
-                    if isinstance(found, AudioError):
-                        future.set_exception(found)
-                    else:
-                        future.set_result(found)
+                    _answer(self._writing.pop(number), found)
             except Exception as error:  # those who wait are told, and others are served
-                for future in self._writing.values():
-                    future.set_exception(error)
-                self._writing.clear()
+                with self._lock:
+                    self._run += 1
+                    failed, self._writing = self._writing, {}
+                for future in failed.values():
+                    _answer(future, error)
             else:
                 return
+
+
+def _answer(future: Future[Transcript], found: Transcript | Exception) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    if isinstance(found, Exception):
+        future.set_exception(found)
+    else:
+        future.set_result(found)

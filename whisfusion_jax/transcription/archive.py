@@ -12,7 +12,7 @@ from etils import epath
 
 from whisfusion_jax.data.manifest import Utterance
 from whisfusion_jax.errors import AudioError, WhisfusionError
-from whisfusion_jax.places import growing
+from whisfusion_jax.places import cut, growing
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
 
@@ -36,7 +36,7 @@ class Archive:
             return 0
         whole = text[: text.rfind(b"\n") + 1]
         if len(whole) < len(text):
-            self.part.write_bytes(whole)
+            cut(self.part, len(whole))
         return whole.count(b"\n")
 
     def write(self, lines: Iterable[dict[str, Any]]) -> list[str]:

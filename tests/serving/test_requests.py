@@ -1,0 +1,39 @@
+"""Requests in one queue: what fails, what is cancelled, what is refused."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from whisfusion_jax.errors import AudioError
+from whisfusion_jax.serving.requests import BusyError, Requests
+
+
+class Fails:
+    """A transcriber that gives lengths back; of one sample it breaks, of two nothing is audio."""
+
+    def as_finished(self, sources: Any, patience: float) -> Iterator[tuple[int, Any]]:
+        for number, (samples, _) in enumerate(sources):
+            if len(samples) == 1:
+                raise MemoryError("no room")
+            yield (
+                number,
+                AudioError("none") if len(samples) == 2 else SimpleNamespace(seconds=len(samples)),
+            )
+
+
+def test_who_comes_behind_a_failure_is_served() -> None:
+    requests = Requests(Fails(), most=8, patience=0.01)  # type: ignore[arg-type]
+    for _ in range(3):
+        broken, fine = requests.ask(np.zeros(1)), requests.ask(np.zeros(5))
+        with pytest.raises(MemoryError):
+            broken.result(10)
+        assert fine.result(10).seconds == 5
+    with pytest.raises(AudioError):
+        requests.ask(np.zeros(2)).result(10)
+    requests.close()
+    assert requests.under_way == 0
+    with pytest.raises(BusyError):
+        requests.ask(np.zeros(5))
