@@ -298,8 +298,11 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     requests: int = 64,
+    streams: int = 16,
     megabytes: float = 100.0,
+    body_seconds: float = 60.0,
     seconds: float = 4 * 3600.0,
+    decoding_seconds: float = 60.0,
     patience: float = 0.01,
 ) -> int:
     """Answer as OpenAI's API for speech does, until stopped; what was accepted is finished.
@@ -310,8 +313,11 @@ def serve(
         host: Address to listen at; other machines see 0.0.0.0 alone.
         port: Where to listen.
         requests: Under way at most; further ones are told to come again.
+        streams: Live captions at once.
         megabytes: Of a body, at most.
+        body_seconds: That a body may take to come.
         seconds: Of a recording, at most.
+        decoding_seconds: That decoding a recording may take.
         patience: Seconds that a batch waits for others to fill it.
     """
     try:
@@ -323,10 +329,19 @@ def serve(
     keep_compiled_programs()
     key = os.environ.get("WHISFUSION_API_KEY")
     allowed = ServerConfig(
-        decoding.bundle, decoding.task, key, requests, megabytes, seconds, patience
+        model=decoding.bundle,
+        task=decoding.task,
+        key=key,
+        most=requests,
+        streams=streams,
+        megabytes=megabytes,
+        body_seconds=body_seconds,
+        seconds=seconds,
+        decoding_seconds=decoding_seconds,
+        patience=patience,
     )
     app = make_app(decoding.transcriber(word_times=True), allowed)
-    _say(f"http://{host}:{port}/v1; /ready says when everything is compiled")
+    _say(f"http://{host}:{port}; /ready says when everything is compiled")
     uvicorn.run(app, host=host, port=port, log_level="warning")
     return 0
 

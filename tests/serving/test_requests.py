@@ -1,6 +1,7 @@
 """Requests in one queue: what fails, what is cancelled, what is refused."""
 
 from collections.abc import Iterator
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +15,11 @@ from whisfusion_jax.serving.requests import BusyError, Requests
 class Fails:
     """A transcriber that gives lengths back; of one sample it breaks, of two nothing is audio."""
 
-    def as_finished(self, sources: Any, patience: float) -> Iterator[tuple[int, Any]]:
-        for number, (samples, _) in enumerate(sources):
+    def as_finished(self, asked: Any, patience: float) -> Iterator[tuple[int, Any]]:
+        for number in count():
+            if (ask := asked(True)) is None:
+                return
+            samples = ask.source
             if len(samples) == 1:
                 raise MemoryError("no room")
             yield (

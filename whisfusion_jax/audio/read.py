@@ -45,13 +45,16 @@ def read_audio(source: str | Path | IOBase, on_loss: OnLoss | None = None) -> np
 
 
 def audio_pieces(
-    source: str | Path | IOBase, on_loss: OnLoss | None = None
+    source: str | Path | IOBase, on_loss: OnLoss | None = None, live: bool = False
 ) -> Iterator[np.ndarray]:
     """Decode, mix and resample piece by piece, so that hours need little memory.
 
     Channels are averaged; where they cancel each other out, the loudest is taken. Rates, layouts
     and formats may change on the way. Of several tracks the one is read that FFmpeg thinks best, or
     if nothing is in it, the next.
+
+    Args:
+        live: it comes as it is recorded: nothing is waited for that a header would tell.
 
     Yields:
         [samples] float32, as `read_audio` returns them.
@@ -63,7 +66,7 @@ def audio_pieces(
             source = BytesIO(place(source).read_bytes())
     try:
         for number in itertools.count():
-            with av.open(str(source) if isinstance(source, Path) else source, "r") as container:
+            with _opened(source, live) as container:
                 tracks = _tracks(container, name)
                 track = _Track(container, tracks[number], name, on_loss is None)
                 yield from track.pieces()
@@ -80,6 +83,16 @@ def audio_pieces(
         if isinstance(error, AudioError):
             raise
         raise AudioError(f"{name}: {_unreadable(error)}") from None
+
+
+def _opened(source: str | Path | IOBase, live: bool) -> av.container.InputContainer:
+    if not isinstance(source, IOBase):
+        return av.open(str(source), "r")
+    # A stream may be a list of other files, of which none is ours to open.
+    options = {"protocol_whitelist": "none"}
+    if live:
+        options |= {"probesize": "4096", "analyzeduration": "0", "fflags": "nobuffer"}
+    return av.open(source, "r", options=options, buffer_size=4096 if live else 32768)
 
 
 def length_of(path: str | Path) -> float:

@@ -32,15 +32,31 @@ def speech_probabilities(
         [samples], the next ones, and [moments] float32, of which the recording's last one is filled
         up with silence.
     """
-    state = [np.zeros((1, 1, 128), np.float32)] * 2
-    context = np.zeros(_CONTEXT, np.float32)
+    voice = Voice()
     for part in _in_lengths(pieces, _AT_ONCE * MOMENT):
-        padded = np.concatenate([context, part, np.zeros(-len(part) % MOMENT, np.float32)])
+        yield part, voice(np.pad(part, (0, -len(part) % MOMENT)))
+
+
+class Voice:
+    """Silero's network beside one recording, of which it remembers what it needs."""
+
+    def __init__(self) -> None:
+        self._state = [np.zeros((1, 1, 128), np.float32)] * 2
+        self._context = np.zeros(_CONTEXT, np.float32)
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """How probable speech is at each of the next moments: [moments] float32.
+
+        Args:
+            samples: [moments * MOMENT] float32.
+        """
+        padded = np.concatenate([self._context, samples])
         seen = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + MOMENT)[::MOMENT]
-        inputs = {"input": np.ascontiguousarray(seen), "h": state[0], "c": state[1]}
-        probability, *state = _session().run(None, inputs)
-        context = padded[-_CONTEXT:]
-        yield part, probability.astype(np.float32)
+        h, c = self._state
+        inputs = {"input": np.ascontiguousarray(seen), "h": h, "c": c}
+        probability, *self._state = _session().run(None, inputs)
+        self._context = padded[-_CONTEXT:]
+        return probability.astype(np.float32)
 
 
 def _in_lengths(pieces: Iterable[np.ndarray], length: int) -> Iterator[np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from whisfusion_jax.transcription.transcript import Transcript
 
-Format = Literal["json", "text", "srt", "vtt", "verbose_json"]
+Format = Literal["json", "text", "srt", "vtt", "verbose_json", "detailed_json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Granularity = Literal["segment", "word"]
 _KINDS = {"srt": "application/x-subrip", "vtt": "text/vtt", "text": "text/plain"}
@@ -26,6 +26,8 @@ def answer(
     if wanted == "verbose_json":
         fields = _verbose(transcript, task, granularities or ("segment",))
         return json.dumps(fields, ensure_ascii=False), "application/json"
+    if wanted == "detailed_json":  # ours: what `transcribe --format json` writes
+        return transcript.to_json(""), "application/json"
     if wanted == "text":
         return transcript.text + "\n", _KINDS[wanted]
     text = transcript.to_srt() if wanted == "srt" else transcript.to_vtt()

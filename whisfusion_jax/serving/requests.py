@@ -2,14 +2,19 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
 
 import numpy as np
 
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.transcription.fixing import Known
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
+from whisfusion_jax.transcription.turns import Ask, Asked
 
 
 class BusyError(WhisfusionError):
@@ -27,37 +32,70 @@ class Requests:
             patience: seconds that a batch waits for others to fill it.
         """
         self._transcriber, self._most, self._patience = transcriber, most, patience
-        self._asked: queue.Queue[tuple[np.ndarray, str | None, Future[Transcript]] | None]
-        self._asked = queue.Queue()
+        self._asked: queue.Queue[tuple[Ask, Future[Transcript]] | None] = queue.Queue()
         self._writing: dict[int, Future[Transcript]] = {}
         """Of the run that is under way, by number."""
-        self._under_way = self._run = 0
+        self.under_way = 0
+        """Requests that are accepted and not answered."""
+        self._unwritten = self._run = 0
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="writing", daemon=True)
         self._thread.start()
 
-    @property
-    def under_way(self) -> int:
-        """Requests that are accepted and not answered."""
-        return self._under_way
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """For one request, from before its body is decoded until it is answered.
 
-    def ask(self, samples: np.ndarray, language: str | None = None) -> Future[Transcript]:
-        """Accept a recording; cancelled before its turn, it costs nothing.
+        Raises:
+            BusyError: too many are under way, or all is being closed.
+        """
+        with self._lock:
+            if self._closed or self.under_way >= self._most:
+                raise BusyError(f"{self.under_way} requests are under way")
+            self.under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.under_way -= 1
+
+    def ask(
+        self, samples: np.ndarray, language: str | None = None, fix: Sequence[Known] = ()
+    ) -> Future[Transcript]:
+        """Have a recording written; cancelled, it is read no further.
 
         Args:
             samples: [n] float32 at 16 kHz.
+            fix: words that are known to be said.
 
         Raises:
-            BusyError: too many are under way, or this one comes when all is being closed.
+            BusyError: all is being closed.
         """
+        return self._accept(Ask(samples, language, fix=tuple(fix)))
+
+    def hear(
+        self, samples: np.ndarray, language: str | None, standing: tuple[int, ...] | None = None
+    ) -> Future[Transcript]:
+        """Have what is said live written, before all others.
+
+        Args:
+            samples: [n] float32 at 16 kHz.
+            standing: tokens that its text begins with; None where none may stand.
+
+        Raises:
+            BusyError: all is being closed.
+        """
+        return self._accept(Ask(samples, language, standing, urgent=True))
+
+    def _accept(self, ask: Ask) -> Future[Transcript]:
         future: Future[Transcript] = Future()
         with self._lock:
-            if self._closed or self._under_way >= self._most:
-                raise BusyError(f"{self._under_way} requests are under way")
-            self._under_way += 1
+            if self._closed:
+                raise BusyError("the server is being stopped")
+            self._unwritten += 1
         future.add_done_callback(self._leave)
-        self._asked.put((samples, language, future))
+        self._asked.put((replace(ask, wanted=lambda: not future.cancelled()), future))
         return future
 
     def close(self) -> None:
@@ -69,30 +107,37 @@ class Requests:
 
     def _leave(self, _: Future[Transcript]) -> None:
         with self._lock:
-            self._under_way -= 1
+            self._unwritten -= 1
 
-    def _sources(self, run: int) -> Iterator[tuple[np.ndarray, str | None]]:
-        number = 0
-        while True:
-            asked = self._asked.get()
-            with self._lock:
-                if run != self._run:  # a run that failed left its reader waiting here
-                    self._asked.put(asked)
-                    return
-                if asked is None:
-                    return
-                samples, language, future = asked
-                if future.cancelled():
-                    continue
-                self._writing[number] = future
-                number += 1
-            yield samples, language
+    def _run_of(self, run: int) -> Asked:
+        """What a run of the transcriber takes its recordings from."""
+        numbers = count()
+
+        def asked(wait: bool) -> Ask | None:
+            while True:
+                try:
+                    taken = self._asked.get(block=wait)
+                except queue.Empty:
+                    return None
+                with self._lock:
+                    if run != self._run:  # it failed, and takes nothing
+                        self._asked.put(taken)
+                        return None
+                    if taken is not None:
+                        ask, future = taken
+                        self._writing[next(numbers)] = future
+                        return ask
+                    self._asked.put(None)  # the end stays the last
+                    if self._asked.qsize() == 1:
+                        return None
+
+        return asked
 
     def _work(self) -> None:
-        while not self._closed or self._under_way:
-            sources = self._sources(self._run)
+        while not self._closed or self._unwritten:
+            asked = self._run_of(self._run)
             try:
-                for number, found in self._transcriber.as_finished(sources, self._patience):
+                for number, found in self._transcriber.as_finished(asked, self._patience):
                     _answer(self._writing.pop(number), found)
             except Exception as error:  # those who wait are told, and others are served
                 with self._lock:

@@ -36,12 +36,13 @@ def in_batches(
     """Recognise what is read, in batches: one is heard while the one before is written.
 
     A full batch goes first; else, once a few batches' worth of windows wait or no more can be read
-    for the moment, the bucket of the one that waited longest.
+    for the moment, those of the one that waited longest. Without an order recordings take turns:
+    urgent ones, then first windows, then second ones.
 
     Args:
         read: each recording's pieces in order, then itself; it is read in a thread, no more than a
             few batches ahead.
-        hear: begins to hear pieces of one bucket, and doesn't wait.
+        hear: begins to hear pieces of one kind, and doesn't wait.
         write: fills in their segments; gives what is to be written again instead.
         size: the most pieces that are recognised at once.
         hears_language: a recording's first window is to name its language for the others.
@@ -52,7 +53,10 @@ def in_batches(
         segments of the first recording in order, each as soon as it is there, then None, and so on;
         without an order None alone.
     """
-    waiting: dict[int, deque[Piece]] = {}
+    waiting: dict[tuple[int, bool], list[Piece]] = {}
+    place = _place if in_order else _turn
+    ahead = 3 * size if in_order else size - 1
+    """Windows that may wait for others of their kind."""
     order: deque[Recording] = deque()
     held: dict[Recording, list[Piece]] = {}
     heard: tuple[list[Piece], Heard] | None = None
@@ -67,19 +71,18 @@ def in_batches(
         elif piece.recording in held:
             held[piece.recording].append(piece)
             return
-        waiting.setdefault(piece.bucket, deque()).append(piece)
+        waiting.setdefault(piece.kind, []).append(piece)
 
     def next_batch(least: int) -> list[Piece]:
-        """Empty, unless more than so many pieces wait, or a bucket is full."""
-        full = [b for b, pieces in waiting.items() if len(pieces) >= size]
+        """Empty, unless more than so many pieces wait, or a batch is full."""
+        full = [kind for kind, pieces in waiting.items() if len(pieces) >= size]
         if not full and sum(map(len, waiting.values())) <= least:
             return []
-        bucket = min(full or waiting, key=lambda bucket: _place(waiting[bucket][0]))
-        pieces = waiting[bucket]
-        batch = [pieces.popleft() for _ in range(min(size, len(pieces)))]
-        if not pieces:
-            del waiting[bucket]
-        return batch
+        first = min((each for kind in full or waiting for each in waiting[kind]), key=place)
+        pieces = sorted(waiting.pop(first.kind), key=place)
+        if pieces[size:]:
+            waiting[first.kind] = pieces[size:]
+        return pieces[:size]
 
     def work(least: int) -> None:
         """Recognise as long as there is a next batch; all of them, if none may wait."""
@@ -89,7 +92,7 @@ def in_batches(
             if before is None:
                 continue
             for piece in write(*before):
-                waiting.setdefault(piece.bucket, deque()).append(piece)
+                waiting.setdefault(piece.kind, []).append(piece)
             for piece in before[0]:
                 for other in held.pop(piece.recording, ()):
                     add(other)
@@ -118,12 +121,12 @@ def in_batches(
 
     found = ready if in_order else finished
     try:
-        for item in read_ahead(read, 4 * size, patience):
+        for item in read_ahead(read, ahead + size, patience):
             if item is None:
                 work(least=0)
             elif isinstance(item, Piece):
                 add(item)
-                work(least=3 * size)
+                work(least=ahead)
             elif not item.windows:
                 order.append(item)
             yield from found()
@@ -136,6 +139,10 @@ def in_batches(
 
 def _place(piece: Piece) -> tuple[int, int]:
     return piece.recording.number, piece.number
+
+
+def _turn(piece: Piece) -> tuple[bool, int, int]:
+    return not piece.recording.urgent, piece.number, piece.recording.number
 
 
 @dataclass(frozen=True)

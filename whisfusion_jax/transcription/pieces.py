@@ -7,6 +7,7 @@ import numpy as np
 
 from whisfusion_jax.audio.windows import Window
 from whisfusion_jax.errors import AudioError
+from whisfusion_jax.transcription.fixing import Known
 from whisfusion_jax.transcription.transcript import Segment
 
 Doubt = Literal["repeats", "short"]
@@ -20,6 +21,12 @@ class Recording:
     number: int
     """Among all, from 0."""
     language: str | None
+    standing: tuple[int, ...] | None = None
+    """Tokens that its text begins with, to write on from; None where nothing may be given."""
+    known: tuple[Known, ...] = ()
+    """Words that are known to be said."""
+    urgent: bool = False
+    """Somebody waits for each of its words."""
     warning: str | None = None
     error: AudioError | None = None
     samples: int = 0
@@ -56,6 +63,11 @@ class Piece:
     """Seconds that it is padded to."""
     again: "Again | None" = None
     """The window that it is a part of, which is written again."""
+
+    @property
+    def kind(self) -> tuple[int, bool]:
+        """What pieces of one batch have in common: their bucket, and whether words may stand."""
+        return self.bucket, self.recording.standing is not None
 
 
 @dataclass(eq=False)

@@ -22,7 +22,7 @@ from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, frames_of, pad_to
 from whisfusion_jax.config import ROWS
 from whisfusion_jax.decoding.canvas import canvas_for
-from whisfusion_jax.decoding.denoising import Draws
+from whisfusion_jax.decoding.denoising import FREE, Draws
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import by_rows, own_axes, row_shards
 from whisfusion_jax.transcription.alignment import Heads
@@ -158,16 +158,23 @@ class Recogniser:
             raise WhisfusionError("mesh: fsdp is for training; use data or tensor")
         self._listener = listener
         self._decoder = decoder
-        self._settings = settings
+        self.settings = settings
         self._most = most
         self._mesh = mesh
         self._on_compile = on_compile
         self._programs: dict[Any, Any] = {}
         self.compile_seconds = 0.0
         """Spent compiling so far; not part of any batch's time."""
+        self._asked = self._batches = 0
+        """Rows that were asked for so far, and rows of their batches."""
         self._thread = ThreadPoolExecutor(1, "hearing")
         self._end = 0.0
         """When the last batch was written."""
+
+    @property
+    def fill(self) -> float:
+        """Of the rows of all batches so far, the share that was asked for."""
+        return self._asked / max(self._batches, 1)
 
     def hear(self, windows: Sequence[np.ndarray], bucket: int) -> Hearing:
         """Begin to hear windows of one bucket, in a thread.
@@ -205,6 +212,8 @@ class Recogniser:
         """
         windows, parts = len(hearing.frames), hearing.parts
         count = windows * parts
+        self._asked += count
+        self._batches += hearing.rows
         # The last is repeated where nothing is asked.
         filled = [divmod(min(row, count - 1), parts) for row in range(hearing.rows)]
         try:
@@ -212,7 +221,7 @@ class Recogniser:
         except BaseException:  # the user's, too, who wants no more of it
             hearing.cancel()
             raise
-        each = candidates_of(self._settings.decode) // parts
+        each = candidates_of(self.settings.decode) // parts
         arrays = (
             np.arange(hearing.rows) < count,
             np.array([hearing.frames[window] for window, _ in filled], np.int32),
@@ -229,10 +238,16 @@ class Recogniser:
 
     def canvas(self, bucket: int) -> int:
         """Tokens of a bucket's canvases, for `given`."""
-        return canvas_for(length_for(self._settings.decode, bucket))
+        return canvas_for(length_for(self.settings.decode, bucket))
 
-    def prepare(self, bucket: int, windows: int, prompt: Sequence[int]) -> None:
-        """Compile what so many windows of a bucket need, if it isn't there."""
+    def prepare(
+        self, bucket: int, windows: int, prompt: Sequence[int], given: bool = False
+    ) -> None:
+        """Compile what so many windows of a bucket need, if it isn't there.
+
+        Args:
+            given: where words stand.
+        """
         rows = self._rows(windows)
         silence = [np.zeros(SAMPLE_RATE, np.float32)] * rows
         heard = self._listening(silence, 1, bucket)(threading.Event())
@@ -241,9 +256,10 @@ class Recogniser:
             np.ones(rows, np.int32),
             np.array([prompt] * rows, np.int32),
             np.zeros((rows, 3), np.uint32),
+            np.full((rows, self.canvas(bucket)), FREE, np.int32) if given else None,
         )
         jax.block_until_ready(
-            self._write(heard, arrays, bucket, candidates_of(self._settings.decode))
+            self._write(heard, arrays, bucket, candidates_of(self.settings.decode))
         )
 
     def _rows(self, count: int) -> int:
@@ -253,7 +269,7 @@ class Recogniser:
 
     def _parts(self, windows: int) -> int:
         """Shards that each window's candidates are spread over, where there are shards to spare."""
-        candidates = candidates_of(self._settings.decode)
+        candidates = candidates_of(self.settings.decode)
         spare = max(1, row_shards(self._mesh) // windows)
         return max(part for part in range(1, spare + 1) if candidates % part == 0)
 
@@ -265,7 +281,7 @@ class Recogniser:
         On a CPU one row after the other, so that the caches keep what a layer writes
         (docs/long_recordings.md).
         """
-        decode, by_row = self._settings.decode, by_rows(self._mesh)
+        decode, by_row = self.settings.decode, by_rows(self._mesh)
         shards = row_shards(self._mesh)
         each = len(windows) // shards
         length, listener = length_for(decode, bucket), self._listener
@@ -315,8 +331,8 @@ class Recogniser:
         self, heard: Heard, arrays: tuple[np.ndarray | None, ...], bucket: int, candidates: int
     ) -> Texts:
         """What is heard to texts; arrays are those of `Rows`."""
-        decode = with_candidates(self._settings.decode, candidates)
-        settings = replace(self._settings, decode=decode)
+        decode = with_candidates(self.settings.decode, candidates)
+        settings = replace(self.settings, decode=decode)
         rows = Rows(*jax.device_put(arrays, by_rows(self._mesh)))
         length = length_for(decode, bucket)
         # Windows of 30 s have no memory, so no bias; and nothing may be given.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import IOBase
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ from whisfusion_jax.audio.windows import (
     bucket_for,
 )
 from whisfusion_jax.bundle import Bundle
+from whisfusion_jax.decoding.denoising import FREE
 from whisfusion_jax.decoding.unmasking import Repair, Rule
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
@@ -34,7 +36,7 @@ from whisfusion_jax.transcription.choice import (
     choose,
     usual_decoder,
 )
-from whisfusion_jax.transcription.decoders import DecoderName
+from whisfusion_jax.transcription.decoders import DecoderName, Diffusion
 from whisfusion_jax.transcription.doubts import (
     better_of,
     doubt_of,
@@ -50,6 +52,7 @@ from whisfusion_jax.transcription.recognise import Hearing, Recogniser, Recognis
 from whisfusion_jax.transcription.spelling import Speller
 from whisfusion_jax.transcription.stitching import settle
 from whisfusion_jax.transcription.transcript import Segment, Transcript
+from whisfusion_jax.transcription.turns import Ask, Asked, in_turns
 from whisfusion_jax.transcription.winner import Winner
 from whisfusion_jax.transcription.words import joined
 
@@ -69,6 +72,7 @@ class Transcriber:
 
     Attributes:
         bundle: what it runs.
+        decoder: which of its decoders writes.
         recogniser: its compiled programs, and the time spent compiling.
     """
 
@@ -171,7 +175,7 @@ class Transcriber:
         self._seed = seed
         if task == "translate" and not self._codes:
             raise WhisfusionError("this model knows English only: it translates nothing")
-        name = decoder or usual_decoder(bundle)
+        self.decoder = name = decoder or usual_decoder(bundle)
         translates = task == "translate"
         if translates and name == "diffusion" and (bundle.config.denoiser or rule):
             what = "a rule" if rule else "a denoiser"
@@ -186,7 +190,7 @@ class Transcriber:
             if bundle.config.denoiser and bundle.config.denoiser.sees_all:
                 raise WhisfusionError("initial_prompt: this denoiser has learned none")
             self._earlier = tokenizer.earlier(initial_prompt, _EARLIER_TOKENS)
-        self._known = [Known.parse(text) for text in fix]
+        self._known = tuple(Known.parse(text) for text in fix)
         if fix and name != "diffusion":
             raise WhisfusionError("fix: only diffusion writes around words that are known")
         if fix and isinstance(rule, Repair):
@@ -285,9 +289,11 @@ class Transcriber:
 
         Memory doesn't grow with a recording's length, but for its text.
         """
-        language = self.check_language(language) or self._language
+        self.check_language(language)
         found = in_batches(
-            self._read((source, language) for source in sources),
+            chain.from_iterable(
+                self._pieces(number, Ask(source, language)) for number, source in enumerate(sources)
+            ),
             self._hear,
             self._write,
             self._batch_size,
@@ -300,18 +306,24 @@ class Transcriber:
                 yield recording.error or _transcript(recording)
 
     def as_finished(
-        self, sources: Iterable[tuple[Source, str | None]], patience: float
+        self, asked: Asked, patience: float
     ) -> Iterator[tuple[int, Transcript | AudioError]]:
         """Each recording's number and transcript or error, once it is there, in no order.
 
+        Recordings take turns, window by window.
+
         Args:
-            sources: with their languages, as they come: waiting for the next holds nobody up.
+            asked: gives recordings as they come, numbered from 0.
             patience: seconds that a batch waits for others to fill it.
         """
+        numbers = count()
+
+        def opened(wait: bool) -> Iterator[Piece | Recording] | None:
+            ask = asked(wait)
+            return None if ask is None else self._pieces(next(numbers), ask)
+
         found = in_batches(
-            self._read(
-                (source, self.check_language(own) or self._language) for source, own in sources
-            ),
+            in_turns(opened),
             self._hear,
             self._write,
             self._batch_size,
@@ -337,35 +349,53 @@ class Transcriber:
         known = " ".join(sorted(self._codes.values()))
         raise WhisfusionError(f"language {language!r} is unknown; known are: {known}")
 
-    def warm_up(self, track: Callable[[Sequence[int]], Iterable[int]] = lambda each: each) -> None:
+    @property
+    def writes_on(self) -> bool:
+        """Whether words may stand that a text is written on from: by a trained denoiser."""
+        decode = self.recogniser.settings.decode
+        return isinstance(decode, Diffusion) and decode.repair is None
+
+    def warm_up(
+        self,
+        track: Callable[[Sequence[int]], Iterable[int]] = lambda each: each,
+        live: float = 0.0,
+    ) -> None:
         """Compile for windows of all lengths, one at once and many, so that nothing is later.
 
         Args:
             track: wraps the lengths, for progress.
+            live: the longest windows whose words may stand, in seconds; longer ones whose words
+                are known are written one by one.
         """
         prompt = self._prompt(self._language)
+        longest = bucket_for(int(live * SAMPLE_RATE), self._buckets)
         for bucket in track(self._buckets):
             for size in {1, self._batch_size}:
                 self.recogniser.prepare(bucket, size, prompt)
+                if live and self.writes_on and (bucket <= longest or size == 1):
+                    self.recogniser.prepare(bucket, size, prompt, given=True)
 
-    def _read(self, sources: Iterable[tuple[Source, str | None]]) -> Iterator[Piece | Recording]:
-        """Each recording's windows, then the recording."""
-        for number, (source, language) in enumerate(sources):
-            recording = Recording(number, language)
-            try:
-                for window, samples in cut_windows(
-                    self._samples(source, recording), self._window, self._whole
-                ):
-                    bucket = bucket_for(len(samples), self._buckets)
-                    piece = Piece(recording, recording.windows, window, samples, bucket)
-                    recording.windows += 1
-                    if window.goes_on:
-                        recording.seams.add(piece.number)
-                    yield piece
-            except AudioError as error:
-                recording.error = error
-            recording.whole = True
-            yield recording
+    def _pieces(self, number: int, ask: Ask) -> Iterator[Piece | Recording]:
+        """A recording's windows, then the recording."""
+        language = self.check_language(ask.language) or self._language
+        standing = ask.standing if self.writes_on else None
+        recording = Recording(number, language, standing, (*self._known, *ask.fix), ask.urgent)
+        try:
+            for window, samples in cut_windows(
+                self._samples(ask.source, recording), self._window, self._whole
+            ):
+                if not ask.wanted():
+                    break
+                bucket = bucket_for(len(samples), self._buckets)
+                piece = Piece(recording, recording.windows, window, samples, bucket)
+                recording.windows += 1
+                if window.goes_on:
+                    recording.seams.add(piece.number)
+                yield piece
+        except AudioError as error:
+            recording.error = error
+        recording.whole = True
+        yield recording
 
     def _samples(self, source: Source, recording: Recording) -> Iterator[np.ndarray]:
         """A recording's samples, piece by piece."""
@@ -387,7 +417,9 @@ class Transcriber:
         prompts = [self._prompt(piece.recording.language) for piece in pieces]
         # A window's number is its place, so that a recording's text is its own.
         numbers = [(self._seed, piece.window.start) for piece in pieces]
-        texts, seconds = self.recogniser.write(heard, prompts, numbers, pieces[0].bucket)
+        bucket, stand = pieces[0].kind
+        given = [self._canvas(piece) for piece in pieces] if stand else None
+        texts, seconds = self.recogniser.write(heard, prompts, numbers, bucket, given)
         for row, piece in enumerate(pieces):
             recording = piece.recording
             recording.language = self._language_of(int(texts.language[row]))
@@ -397,31 +429,42 @@ class Transcriber:
                 segment = self._speller.segment(piece, texts, row, most=0)
             elif repeats(first):
                 segment = self._speller.segment(piece, texts, row, most=said_once(first.tokens))
-            segment = self._fixed(piece, segment)
+            segment = self._fixed(piece, segment, heard if len(pieces) == 1 else None)
             if again := piece.again:
                 again.parts[piece.number] = segment
                 again.repeats |= repeats(first)
                 if len(again.parts) == again.count:
                     settle(recording, again.number, better_of(again), self._tokenizer)
                 continue
-            doubt = doubt_of(first, piece)
+            doubt = None if piece.recording.urgent else doubt_of(first, piece)
             if doubt and segment.text and (parts := in_parts(piece, segment, doubt)):
                 yield from parts
             else:
                 settle(recording, piece.number, (segment,), self._tokenizer)
 
-    def _fixed(self, piece: Piece, segment: Segment) -> Segment:
-        """With the words that are known, if something like them was written."""
+    def _canvas(self, piece: Piece) -> list[int]:
+        """Of a text that begins with what stands; free where that has no room."""
+        room = self.recogniser.canvas(piece.bucket)
+        standing = piece.recording.standing if piece.number == 0 else None
+        return self._speller.given([*(standing or ()), FREE], room) or [FREE] * room
+
+    def _fixed(self, piece: Piece, segment: Segment, heard: Hearing | None) -> Segment:
+        """With the words that are known, if something like them was written.
+
+        Args:
+            heard: the piece alone, if it was.
+        """
         spelled = self._tokenizer, piece.recording.language
         written = segment.tokens, segment.confidences
-        given = masked_around(*written, self._known, *spelled) if self._known else None
+        known = piece.recording.known
+        given = masked_around(*written, known, *spelled) if known else None
         if given is None:
             return segment
         own = self._speller.given(given, self.recogniser.canvas(piece.bucket))
         if own is None:
             return segment
         texts, seconds = self.recogniser.write(
-            self._hear([piece]),
+            heard or self._hear([piece]),
             [self._prompt(piece.recording.language)],
             [(self._seed, piece.window.start)],
             piece.bucket,
