@@ -342,7 +342,7 @@ def serve(
     )
     app = make_app(decoding.transcriber(word_times=True), allowed)
     _say(f"http://{host}:{port}; /ready says when everything is compiled")
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    uvicorn.run(app, host=host, port=port, ws="websockets-sansio", log_level="warning")
     return 0
 
 

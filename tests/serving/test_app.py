@@ -1,15 +1,10 @@
 """The server, by the official client and by hand: what it answers, refuses and finishes."""
 
+import contextlib
 import io
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,64 +13,12 @@ import numpy as np
 import openai
 import pytest
 
-from tests.parallel.launch import ROOT
+from tests.serving.launch import Served, sound, sounded
 from tests.support import random_bundle, speechlike
 from whisfusion_jax import Transcriber
 from whisfusion_jax.bundle import Bundle
 
 CLIPS = 6
-
-
-def sound(number: int) -> bytes:
-    """A file of half a second or more."""
-    return sounded(speechlike(0.5 + number / 2, number))
-
-
-def sounded(samples: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as opened:
-        opened.setparams((1, 2, 16_000, 0, "NONE", ""))
-        opened.writeframes((samples * 32767).astype(np.int16).tobytes())
-    return file.getvalue()
-
-
-class Served:
-    """A server in a process of its own."""
-
-    def __init__(self, bundle: Path, *flags: str, key: str = "") -> None:
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "whisfusion_jax", "serve", "--bundle", str(bundle),
-             "--decoder", "ar", "--batch-size", "4", "--port", str(self.port), *flags],
-            cwd=ROOT, env={**os.environ, **({"WHISFUSION_API_KEY": key} if key else {})},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def wait(self) -> None:
-        end = time.monotonic() + 300
-        while self.get("/ready")[0] != 200:
-            assert self.process.poll() is None, self.process.communicate()[1]
-            assert time.monotonic() < end
-            time.sleep(0.2)
-
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(self.url + path) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
-
-    def client(self, key: str = "none") -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
-
-    def close(self) -> str:
-        self.process.terminate()
-        return self.process.communicate(timeout=60)[1]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +28,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(bundle: Path) -> Iterator[Served]:
-    server = Served(bundle, "--seconds", "20", "--megabytes", "1")
+    server = Served(
+        bundle, "--decoder", "ar", "--seconds", "20", "--megabytes", "1", "--body-seconds", "3"
+    )
     server.wait()
     yield server
     server.close()
@@ -151,6 +96,8 @@ def test_events(served: Served, texts: list[str]) -> None:
         (sound(0), {"response_format": "docx"}, 400, "response_format"),
         (sound(0), {"prompt": "Names"}, 400, "prompt"),
         (sound(0), {"temperature": 7}, 400, "temperature"),
+        (sound(0), {"extra_body": {"fix": ["a=b"]}}, 400, "known"),
+        (b"ffconcat version 1.0\nfile README.md\n", {}, 400, "not readable as audio"),
         (sounded(speechlike(21, 0)), {}, 413, "20 s"),
         (b"0" * 1_100_000, {}, 413, "1 MB"),
     ],
@@ -184,7 +131,7 @@ def test_what_those_who_run_it_look_at(served: Served, bundle: Path) -> None:
 
 
 def test_a_key_a_crowd_and_an_end(bundle: Path, texts: list[str]) -> None:
-    server = Served(bundle, "--requests", "2", key="a key")
+    server = Served(bundle, "--decoder", "ar", "--requests", "2", key="a key")
     while server.get("/health")[0] != 200:
         time.sleep(0.1)
     with pytest.raises(openai.AuthenticationError):
@@ -216,3 +163,76 @@ def test_json_has_every_letter(served: Served, texts: list[str]) -> None:
         model="whisper-1", file=("3.wav", sound(3))
     )
     assert json.loads(raw.content) == {"text": texts[3]}
+
+
+def by_hand(served: Served, *parts: bytes) -> bytes:
+    """What the server answers to bytes that a socket sends."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        for part in parts:
+            connection.sendall(part)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):  # what is not read is not waited for
+            while part := connection.recv(65536):
+                answer += part
+        return answer
+
+
+def head(*lines: str) -> bytes:
+    first = ("POST /v1/audio/transcriptions HTTP/1.1", "Host: x", "Connection: close", *lines)
+    return "".join(f"{line}\r\n" for line in first).encode() + b"\r\n"
+
+
+MULTIPART = "Content-Type: multipart/form-data; boundary=b"
+
+
+def test_a_body_that_does_not_come_or_end_is_given_up(served: Served) -> None:
+    begin = time.monotonic()
+    assert b" 408 " in by_hand(served, head(MULTIPART, "Content-Length: 1000"), b"--b")
+    assert 2.5 < time.monotonic() - begin < 10
+    begun = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    chunks = [b"%x\r\n" % len(each) + each + b"\r\n" for each in (begun, *[b"0" * 300_000] * 4)]
+    assert b" 413 " in by_hand(served, head(MULTIPART, "Transfer-Encoding: chunked"), *chunks)
+
+
+def test_what_is_no_form_is_told_so(served: Served) -> None:
+    for body in (b"", b"{}", b"--b--", b"--b\r\n\r\n\r\n--b--"):
+        answer = by_hand(served, head(MULTIPART, f"Content-Length: {len(body)}"), body)
+        assert answer.startswith(b"HTTP/1.1 4"), answer
+        assert b'"error"' in answer
+
+
+def test_another_sites_page_may_not_ask(served: Served) -> None:
+    answer = by_hand(served, head("Origin: https://elsewhere", "Content-Length: 0"))
+    assert b" 403 " in answer
+
+
+def test_who_leaves_frees_the_place(served: Served, texts: list[str]) -> None:
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nx\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        + sounded(np.concatenate([speechlike(5, 1)] * 3))
+        + b"\r\n--b--\r\n"
+    )
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", served.port)) as connection:
+            connection.sendall(head(MULTIPART, f"Content-Length: {len(form)}") + form)
+    end = time.monotonic() + 20
+    while "whisfusion_under_way 0.0" not in served.get("/metrics")[1]:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    create = served.client().audio.transcriptions.create
+    assert create(model="x", file=("0.wav", sound(0))).text == texts[0]
+
+
+def test_nothing_is_written_to_disk(bundle: Path) -> None:
+    limited = ["import os, resource, sys", "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"]
+    limited.append("os.execv(sys.executable, [sys.executable, *sys.argv[1:]])")
+    server = Served(
+        bundle, "--decoder", "ar", JAX_ENABLE_COMPILATION_CACHE="false", first="; ".join(limited)
+    )
+    server.wait()
+    create = server.client().audio.transcriptions.create
+    long = sounded(np.concatenate([speechlike(5, 1)] * 10))
+    assert len(long) > 1_500_000  # what is larger than 1 MB would be
+    assert create(model="x", file=("0.wav", long), response_format="verbose_json").duration == 50
+    server.close()

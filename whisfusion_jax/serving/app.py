@@ -185,14 +185,14 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
     async def captions(socket: WebSocket) -> AsyncIterator[Live | None]:
         """A place for one more; None, and a word to the client, where there is none."""
         if metrics.streams_under_way >= config.streams:
-            await socket.close(1013, "too many captions are under way")
+            await socket.send_denial_response(_error(429, "too many captions are under way"))
             yield None
             return
         language = socket.query_params.get("language") or None
         try:
             transcriber.check_language(language)
         except WhisfusionError as error:
-            await socket.close(1008, str(error))
+            await socket.send_denial_response(_error(400, str(error)))
             yield None
             return
         with metrics.captioning():

@@ -9,7 +9,7 @@ import numpy as np
 from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.serving.requests import Requests
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
-from whisfusion_jax.transcription.captions import Captions, CaptionsConfig, Utterance
+from whisfusion_jax.transcription.captions import Captions, CaptionsConfig, Utterance, rest_of
 from whisfusion_jax.transcription.transcript import Transcript
 from whisfusion_jax.transcription.words import Word
 
@@ -54,6 +54,8 @@ class Written:
 
     utterance: Utterance
     transcript: Transcript
+    rest: str
+    """What is behind the words that stand; nothing where they are others now."""
 
 
 Event = Began | Ended | Stands | Guessed | Written
@@ -120,7 +122,7 @@ class Live:
             elif utterance.over:
                 transcript = await self._written(utterance.samples, None)
                 self.captions.close(utterance)
-                yield Written(utterance, transcript)
+                yield Written(utterance, transcript, rest_of(utterance, transcript.words))
             else:
                 window = self.captions.window(utterance)
                 shown = utterance.text

@@ -62,11 +62,12 @@ class Media:
         """End all processes; what is being decoded is finished."""
         self._threads.shutdown()
         while not self._idle.empty():
-            self._idle.get().kill()
-        self._next.kill()
+            self._idle.get().close()
+        self._next.close()
 
     def _decode(self, body: bytes) -> np.ndarray:
         worker = self._idle.get()
+        worker.wait()
         timer = threading.Timer(self._patience, worker.kill)
         timer.start()
         try:
@@ -77,7 +78,7 @@ class Media:
         finally:
             timer.cancel()
             if worker.spent:
-                worker.kill()
+                worker.close()
                 worker = _Worker()
             self._idle.put(worker)
 
@@ -115,10 +116,12 @@ class MediaStream:
         """Nobody wants more of it."""
         self._worker.kill()
         self._reader.join()
+        self._worker.close()
         self._on_end()
 
     def _read(self) -> None:
         try:
+            self._worker.wait()
             for samples in self._worker.samples():
                 self._on_samples(samples)
         except WhisfusionError as error:
@@ -137,7 +140,14 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        self._busy = False
+        self._busy = self._starting = True
+
+    def wait(self) -> None:
+        """Until it has started."""
+        if self._starting:
+            with contextlib.suppress(AudioError):  # it has died, as its next answer says
+                list(self.samples())
+            self._starting = False
 
     @property
     def spent(self) -> bool:
@@ -181,3 +191,11 @@ class _Worker:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def close(self) -> None:
+        """End it; nobody reads what it said."""
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):  # what was never read
+                if pipe is not None:
+                    pipe.close()

@@ -89,6 +89,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _answer(ReplyKind.END)  # from here on it is said how long decoding may take
     while head := read_exactly(sys.stdin.buffer, HEADER.size):
         kind, most = HEADER.unpack(head)
         parts = _Parts(sys.stdin.buffer)

@@ -200,6 +200,8 @@ class Realtime:
         elif isinstance(event, Stands):
             await self._send_transcription("delta", item, delta=event.delta)
         elif isinstance(event, Written):
+            if event.rest:
+                await self._send_transcription("delta", item, delta=event.rest)
             seconds = round(len(utterance.samples) / SAMPLE_RATE, 3)
             await self._send_transcription(
                 "completed",

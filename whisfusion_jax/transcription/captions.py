@@ -248,6 +248,15 @@ class Captions:
         utterance.samples, utterance.over = utterance.samples[:cut], True
 
 
+def rest_of(utterance: Utterance, words: Sequence[Word]) -> str:
+    """What a text has behind an utterance's standing words; nothing if they are not its first."""
+    count = len(utterance.words)
+    if _alike(utterance.words, words) < count:
+        return ""
+    rest = joined((word.text, word.blank) for word in words[count:])
+    return " " * bool(count and rest and words[count].blank) + rest
+
+
 def _gaps(words: Sequence[Word], since: float) -> Iterator[tuple[float, int, float]]:
     """Pauses between words: how long, the number of the word behind, and the middle."""
     for number in range(1, len(words)):
