@@ -316,7 +316,7 @@ def serve(
         streams: Live captions at once.
         megabytes: Of a body, at most.
         body_seconds: That a body may take to come.
-        seconds: Of a recording, at most.
+        seconds: Of a recording, at most; of all that wait, twice as many.
         decoding_seconds: That decoding a recording may take.
         patience: Seconds that a batch waits for others to fill it.
     """
@@ -337,6 +337,8 @@ def serve(
         megabytes=megabytes,
         body_seconds=body_seconds,
         seconds=seconds,
+        backlog=2 * seconds,
+        strict=decoding.strict,
         decoding_seconds=decoding_seconds,
         patience=patience,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import count
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +30,7 @@ class Fails:
 
 
 def test_who_comes_behind_a_failure_is_served() -> None:
-    requests = Requests(Fails(), most=8, patience=0.01)  # type: ignore[arg-type]
+    requests = Requests(Fails(), most=8, backlog=1, patience=0.01)  # type: ignore[arg-type]
     for _ in range(3):
         broken, fine = requests.ask(np.zeros(1)), requests.ask(np.zeros(5))
         with pytest.raises(MemoryError):
@@ -41,3 +42,32 @@ def test_who_comes_behind_a_failure_is_served() -> None:
     assert requests.under_way == 0
     with pytest.raises(BusyError):
         requests.ask(np.zeros(5))
+
+
+class Waits:
+    """A transcriber that writes nothing before it may."""
+
+    def __init__(self) -> None:
+        self.may = Event()
+
+    def as_finished(self, asked: Any, patience: float) -> Iterator[tuple[int, Any]]:
+        self.may.wait(10)
+        return Fails().as_finished(asked, patience)
+
+
+def test_places_and_hours_are_counted() -> None:
+    transcriber = Waits()
+    requests = Requests(transcriber, most=2, backlog=10, patience=0.01)  # type: ignore[arg-type]
+    with requests.place():
+        with requests.place(), pytest.raises(BusyError, match="2 requests"), requests.place():
+            pass
+        first = requests.ask(np.zeros(11 * 16_000))  # alone it may be as long as any
+        with pytest.raises(BusyError, match="11 s"):
+            requests.ask(np.zeros(16_000))
+        transcriber.may.set()
+        assert first.result(10).seconds == 11 * 16_000
+        assert requests.ask(np.zeros(16_000)).result(10)
+    assert requests.under_way == 0
+    requests.close()
+    with pytest.raises(BusyError), requests.place():
+        pass

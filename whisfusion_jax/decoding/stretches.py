@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from whisfusion_jax.decoding import drafts
 from whisfusion_jax.decoding.autoregressive import Start, read_but_last, read_start
 from whisfusion_jax.decoding.denoising import (
+    FREE,
     Denoised,
     DenoisingSettings,
     Draws,
@@ -85,6 +86,7 @@ def denoise_by_stretches(
     how: Stretches,
     draft: jax.Array | None = None,
     wanted: jax.Array | None = None,
+    standing: jax.Array | None = None,
 ) -> tuple[Denoised, Start]:
     """Fill a canvas for every utterance, by a rule that stops early.
 
@@ -95,6 +97,7 @@ def denoise_by_stretches(
         draws: [batch], each utterance's own.
         draft: [batch, n] int32, see `decoding/drafts.py`; None is without.
         wanted: [batch] bool: False for what fills the batch up; None for all.
+        standing: [batch, length] int32: tokens that the texts begin with, then FREE; None is none.
     """
     batch, first = prompt.shape
     settings, vocabulary = how.settings, how.settings.vocabulary
@@ -124,6 +127,8 @@ def denoise_by_stretches(
         cache=jax.tree.map(spread, said.cache),
     )
     reads = _Rows(cross, draft, draws.of_candidates(settings.candidates))
+    if standing is not None:
+        begun = _begun(denoiser, first, reads, begun, spread(standing))
     if how.mended:
         begun = _named(denoiser, first, how, reads, begun)
     step = partial(_step, denoiser, first, how)
@@ -146,6 +151,34 @@ def denoise_by_stretches(
     return found, said
 
 
+def _begun(
+    denoiser: Denoiser, prompt: int, rows: _Rows, state: _State, standing: jax.Array
+) -> _State:
+    """With the tokens that stand already, read at once."""
+    written, length = state.written, standing.shape[1]
+    there = jnp.cumsum(standing == FREE, axis=1) == 0
+    count, canvas = there.sum(1), slice(prompt, prompt + length)
+    tokens = written.tokens.at[:, canvas].set(jnp.where(there, standing, written.tokens[:, canvas]))
+    # What lies behind them is read again before anything looks at it.
+    reads = tokens[:, prompt - 1 : prompt + length - 1]
+    _, cache = denoiser.read(reads, state.cache, prompt - 1, rows.cross)
+    distances = state.distances
+    if rows.draft is not None and distances is not None:
+        distances = drafts.follow(distances, rows.draft, standing, count)
+    return replace(
+        state,
+        masked=state.masked.at[:, canvas].set(~there),
+        written=replace(
+            written,
+            tokens=tokens,
+            confidence=written.confidence.at[:, canvas].set(jnp.where(there, 1.0, 0.0)),
+        ),
+        start=state.start + count,
+        distances=distances,
+        cache=cache,
+    )
+
+
 def _named(denoiser: Denoiser, prompt: int, how: Stretches, rows: _Rows, state: _State) -> _State:
     """The text's first token, by the prompt's end with its adapters.
 
@@ -162,16 +195,22 @@ def _named(denoiser: Denoiser, prompt: int, how: Stretches, rows: _Rows, state: 
     logits = settings.vocabulary.allowed(denoiser.logits(hidden), first=True)
     token = predict(logits, rows.own.of_step(state.step)[0], settings)
     sure, token = probability(logits, token).ravel(), token.ravel()
-    ends = token == settings.vocabulary.end
+    # Texts that are begun have theirs.
+    names = state.start == prompt - 1
+    ends = names & (token == settings.vocabulary.end)
+
+    def put(each: jax.Array, first: jax.Array | int) -> jax.Array:
+        return each.at[:, prompt].set(jnp.where(names, first, each[:, prompt]))
+
     return replace(
         state,
         step=state.step + 1,
         masked=state.masked.at[:, prompt].set(False),
         written=Denoised(
-            tokens=written.tokens.at[:, prompt].set(token),
-            confidence=written.confidence.at[:, prompt].set(sure),
-            fixed_at=written.fixed_at.at[:, prompt].set(1),
-            steps=written.steps + 1,
+            tokens=put(written.tokens, token),
+            confidence=put(written.confidence, sure),
+            fixed_at=put(written.fixed_at, 1),
+            steps=written.steps + names,
         ),
         start=state.start + ends,
         done=state.done | ends,

@@ -53,6 +53,10 @@ class ServerConfig:
     """That a body may take to come."""
     seconds: float = 4 * 3600.0
     """Of a recording."""
+    backlog: float = 8 * 3600.0
+    """Seconds of sound that may wait to be written; who comes then is told to come again."""
+    strict: bool = False
+    """Damaged recordings are refused; otherwise what is in them is written."""
     decoders: int = 2
     """Processes that decode recordings, each one at a time."""
     decoding_seconds: float = 60.0
@@ -91,9 +95,14 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.media = await asyncio.to_thread(
-            Media, config.decoders, config.seconds, config.decoding_seconds, config.streams
+            Media,
+            config.decoders,
+            config.seconds,
+            config.decoding_seconds,
+            config.streams,
+            config.strict,
         )
-        app.state.requests = Requests(transcriber, config.most, config.patience)
+        app.state.requests = Requests(transcriber, config.most, config.backlog, config.patience)
 
         async def warm_up() -> None:
             await asyncio.to_thread(transcriber.warm_up, live=config.captions.window)

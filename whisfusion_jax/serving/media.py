@@ -21,7 +21,9 @@ class TooLongError(WhisfusionError):
 class Media:
     """Processes that decode, each one recording at a time, with little memory and time."""
 
-    def __init__(self, processes: int, seconds: float, patience: float, streams: int) -> None:
+    def __init__(
+        self, processes: int, seconds: float, patience: float, streams: int, strict: bool = False
+    ) -> None:
         """Start them, and one that waits for the next stream.
 
         Args:
@@ -29,8 +31,9 @@ class Media:
             seconds: of a recording, at most.
             patience: seconds that decoding one may take.
             streams: recordings that are decoded as they come, at most; each has its own process.
+            strict: refuse damaged recordings; otherwise what is in them is given.
         """
-        self._seconds, self._patience = seconds, patience
+        self._seconds, self._patience, self._strict = seconds, patience, strict
         self._threads = ThreadPoolExecutor(processes, "decoding")
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for _ in range(processes):
@@ -71,7 +74,7 @@ class Media:
         timer = threading.Timer(self._patience, worker.kill)
         timer.start()
         try:
-            worker.send(HEADER.pack(b"w", self._seconds))
+            worker.send(HEADER.pack(b"w", self._seconds, self._strict))
             worker.send_part(body)
             worker.send(PART.pack(0))
             return np.concatenate([np.zeros(0, np.float32), *worker.samples()])
@@ -94,7 +97,7 @@ class MediaStream:
         on_end: Callable[[], None],
     ) -> None:
         self._worker, self._on_samples, self._on_end = worker, on_samples, on_end
-        worker.send(HEADER.pack(b"s", seconds))
+        worker.send(HEADER.pack(b"s", seconds, False))
         self._ended: Future[None] = Future()
         self._reader = threading.Thread(target=self._read, name="decoding", daemon=True)
         self._reader.start()

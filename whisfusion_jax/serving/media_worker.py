@@ -17,9 +17,9 @@ from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.read import audio_pieces
 from whisfusion_jax.errors import AudioError
 
-HEADER = struct.Struct("<cd")
-"""`w` (it is decoded once it is whole) or `s` (as it comes), and the most seconds that it may
-have."""
+HEADER = struct.Struct("<cd?")
+"""`w` (it is decoded once it is whole) or `s` (as it comes), the most seconds that it may have, and
+whether a damaged one is refused."""
 PART = struct.Struct("<I")
 """A part's length."""
 _MEMORY = 1 << 30
@@ -64,12 +64,16 @@ def _answer(kind: bytes, data: bytes = b"") -> None:
     sys.stdout.buffer.flush()
 
 
-def _decode(parts: _Parts, whole: bool, most: float) -> None:
+def _pass_over(lost: str) -> None:
+    """What is missing is not said."""
+
+
+def _decode(parts: _Parts, whole: bool, most: float, strict: bool) -> None:
     """Answer with one recording's samples."""
     source = BytesIO(parts.readall()) if whole else parts
     count = 0
     try:
-        for piece in audio_pieces(source, lambda lost: None, live=not whole):
+        for piece in audio_pieces(source, None if strict else _pass_over, live=not whole):
             count += len(piece)
             if count > most * SAMPLE_RATE:
                 _answer(ReplyKind.TOO_LONG, f"a recording may have {most:g} s".encode())
@@ -91,9 +95,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _answer(ReplyKind.END)  # from here on it is said how long decoding may take
     while head := read_exactly(sys.stdin.buffer, HEADER.size):
-        kind, most = HEADER.unpack(head)
+        kind, most, strict = HEADER.unpack(head)
         parts = _Parts(sys.stdin.buffer)
-        _decode(parts, kind == b"w", most)
+        _decode(parts, kind == b"w", most, strict)
         while not parts.ended:
             parts.readall()
 

@@ -10,6 +10,7 @@ from itertools import count
 
 import numpy as np
 
+from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.transcription.fixing import Known
 from whisfusion_jax.transcription.transcriber import Transcriber
@@ -24,20 +25,26 @@ class BusyError(WhisfusionError):
 class Requests:
     """Hands samples to a transcriber, whose one thread writes the windows of all in batches."""
 
-    def __init__(self, transcriber: Transcriber, most: int, patience: float) -> None:
+    def __init__(
+        self, transcriber: Transcriber, most: int, backlog: float, patience: float
+    ) -> None:
         """Begin to write.
 
         Args:
             most: requests under way; further ones are refused.
+            backlog: seconds of sound that are not written; further ones are refused, unless there
+                are none.
             patience: seconds that a batch waits for others to fill it.
         """
         self._transcriber, self._most, self._patience = transcriber, most, patience
+        self._backlog = int(backlog * SAMPLE_RATE)
         self._asked: queue.Queue[tuple[Ask, Future[Transcript]] | None] = queue.Queue()
         self._writing: dict[int, Future[Transcript]] = {}
         """Of the run that is under way, by number."""
         self.under_way = 0
         """Requests that are accepted and not answered."""
-        self._unwritten = self._run = 0
+        self._unwritten = self._samples = self._run = 0
+        """Recordings, and samples of them, that are not written; failed runs."""
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="writing", daemon=True)
@@ -70,8 +77,10 @@ class Requests:
             fix: words that are known to be said.
 
         Raises:
-            BusyError: all is being closed.
+            BusyError: too much is to be written before, or all is being closed.
         """
+        if self._samples and self._samples + len(samples) > self._backlog:
+            raise BusyError(f"{self._samples / SAMPLE_RATE:.0f} s are to be written before")
         return self._accept(Ask(samples, language, fix=tuple(fix)))
 
     def hear(
@@ -94,7 +103,8 @@ class Requests:
             if self._closed:
                 raise BusyError("the server is being stopped")
             self._unwritten += 1
-        future.add_done_callback(self._leave)
+            self._samples += len(ask.source)
+        future.add_done_callback(lambda _: self._leave(len(ask.source)))
         self._asked.put((replace(ask, wanted=lambda: not future.cancelled()), future))
         return future
 
@@ -105,9 +115,10 @@ class Requests:
         self._asked.put(None)
         self._thread.join()
 
-    def _leave(self, _: Future[Transcript]) -> None:
+    def _leave(self, samples: int) -> None:
         with self._lock:
             self._unwritten -= 1
+            self._samples -= samples
 
     def _run_of(self, run: int) -> Asked:
         """What a run of the transcriber takes its recordings from."""

@@ -33,8 +33,9 @@ class CaptionsConfig:
 
     step: float = 0.2
     """New audio that is worth a round."""
-    silence: float | None = 0.6
-    """That ends an utterance; None: whoever sends the audio says where one ends."""
+    silence: float | None = 0.8
+    """That ends an utterance, which is written the better the longer it is; None: whoever sends the
+    audio says where one ends."""
     window: float = 9.0
     """That a round hears; what is earlier and stands is heard no more."""
     longest: float = 24.0

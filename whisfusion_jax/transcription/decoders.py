@@ -62,6 +62,8 @@ class Asked:
     given: jax.Array | None = None
     """[batch, n] int32: what stands in a canvas of n tokens, and FREE, for diffusion; None is
     nothing."""
+    standing: jax.Array | None = None
+    """Likewise, where all that stands is the text's beginning."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,8 @@ class Diffusion:
             how = Stretches(self.settings, length, self.stretch)
             return _by_stretches(model, heard, asked, seconds, how)
         if given is None:
+            given = asked.standing
+        if given is None:
             given = jnp.full((batch, length), FREE)
         end = self.vocabulary.end
         given = jnp.where(asked.wanted[:, None], given, end)
@@ -261,8 +265,9 @@ def _by_stretches(
 ) -> Texts:
     draft = model.draft(heard, seconds, how.settings.vocabulary.end)
     found, said = denoise_by_stretches(
-        model.denoiser, heard.cross, asked.prompt, asked.draws, how, draft, asked.wanted
-    )
+        model.denoiser, heard.cross, asked.prompt, asked.draws, how, draft, asked.wanted,
+        asked.standing,
+    )  # fmt: skip
     return _texts(found, said)
 
 

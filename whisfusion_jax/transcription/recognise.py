@@ -69,7 +69,8 @@ class Rows:
     """[batch, 3] uint32, for random draws: the seed, each window's own number, and that of the
     first candidate."""
     given: jax.Array | None = None
-    """As in `Asked`."""
+    """As in `Asked`, like the next."""
+    standing: jax.Array | None = None
 
 
 @partial(jax.jit, static_argnames=("settings", "length", "mesh"))
@@ -103,7 +104,8 @@ def _write(
     numbers, decode = rows.numbers, settings.decode
     keys = jax.vmap(lambda pair: jax.random.fold_in(jax.random.key(pair[0]), pair[1]))(numbers)
     draws = Draws(keys, numbers[:, 2].astype(jnp.int32))
-    texts = decode(model, heard, Asked(rows.prompt, draws, rows.wanted, rows.given), length)
+    asked = Asked(rows.prompt, draws, rows.wanted, rows.given, rows.standing)
+    texts = decode(model, heard, asked, length)
     if not settings.heads:
         return texts
     reader, cross = decode.reader(model), heard.cross
@@ -199,6 +201,7 @@ class Recogniser:
         numbers: Sequence[tuple[int, int]],
         bucket: int,
         given: Sequence[Sequence[int]] | None = None,
+        standing: Sequence[Sequence[int]] | None = None,
     ) -> tuple[Texts, float]:
         """Write what is heard.
 
@@ -206,6 +209,7 @@ class Recogniser:
             numbers: the seed and each window's own number.
             bucket: seconds, as it was heard by.
             given: of each window's text the tokens that stand, and FREE; `canvas` of them.
+            standing: likewise, where all that stands is the text's beginning.
 
         Returns:
             NumPy results with a row a window, and the seconds that it took since the batch before.
@@ -222,12 +226,16 @@ class Recogniser:
             hearing.cancel()
             raise
         each = candidates_of(self.settings.decode) // parts
+        canvases = [
+            None if own is None else np.array([own[window] for window, _ in filled], np.int32)
+            for own in (given, standing)
+        ]
         arrays = (
             np.arange(hearing.rows) < count,
             np.array([hearing.frames[window] for window, _ in filled], np.int32),
             np.array([prompts[window] for window, _ in filled], np.int32),
             np.array([(*numbers[window], part * each) for window, part in filled], np.uint32),
-            None if given is None else np.array([given[window] for window, _ in filled], np.int32),
+            *canvases,
         )
         compiled = self.compile_seconds
         texts = jax.device_get(self._write(heard, arrays, bucket, each))
@@ -241,22 +249,28 @@ class Recogniser:
         return canvas_for(length_for(self.settings.decode, bucket))
 
     def prepare(
-        self, bucket: int, windows: int, prompt: Sequence[int], given: bool = False
+        self,
+        bucket: int,
+        windows: int,
+        prompt: Sequence[int],
+        given: bool = False,
+        standing: bool = False,
     ) -> None:
         """Compile what so many windows of a bucket need, if it isn't there.
 
         Args:
             given: where words stand.
+            standing: where all that stands is the text's beginning.
         """
         rows = self._rows(windows)
-        silence = [np.zeros(SAMPLE_RATE, np.float32)] * rows
+        silence, canvas = [np.zeros(SAMPLE_RATE, np.float32)] * rows, (rows, self.canvas(bucket))
         heard = self._listening(silence, 1, bucket)(threading.Event())
         arrays = (
             np.zeros(rows, bool),
             np.ones(rows, np.int32),
             np.array([prompt] * rows, np.int32),
             np.zeros((rows, 3), np.uint32),
-            np.full((rows, self.canvas(bucket)), FREE, np.int32) if given else None,
+            *(np.full(canvas, FREE, np.int32) if each else None for each in (given, standing)),
         )
         jax.block_until_ready(
             self._write(heard, arrays, bucket, candidates_of(self.settings.decode))

@@ -372,8 +372,10 @@ class Transcriber:
         for bucket in track(self._buckets):
             for size in {1, self._batch_size}:
                 self.recogniser.prepare(bucket, size, prompt)
-                if live and self.writes_on and (bucket <= longest or size == 1):
-                    self.recogniser.prepare(bucket, size, prompt, given=True)
+                if live and self.writes_on and bucket <= longest:
+                    self.recogniser.prepare(bucket, size, prompt, standing=True)
+            if live and self.writes_on:
+                self.recogniser.prepare(bucket, 1, prompt, given=True)
 
     def _pieces(self, number: int, ask: Ask) -> Iterator[Piece | Recording]:
         """A recording's windows, then the recording."""
@@ -418,8 +420,8 @@ class Transcriber:
         # A window's number is its place, so that a recording's text is its own.
         numbers = [(self._seed, piece.window.start) for piece in pieces]
         bucket, stand = pieces[0].kind
-        given = [self._canvas(piece) for piece in pieces] if stand else None
-        texts, seconds = self.recogniser.write(heard, prompts, numbers, bucket, given)
+        standing = [self._canvas(piece) for piece in pieces] if stand else None
+        texts, seconds = self.recogniser.write(heard, prompts, numbers, bucket, standing=standing)
         for row, piece in enumerate(pieces):
             recording = piece.recording
             recording.language = self._language_of(int(texts.language[row]))

@@ -1,0 +1,1 @@
+"""The server under load, under attack, and live."""

@@ -1,0 +1,15 @@
+"""The server under load, under attack, and live, each on an idle machine.
+
+python -m benchmarks.serving load SET/manifest.jsonl
+python -m benchmarks.serving hostile SET/manifest.jsonl
+python -m benchmarks.serving live SET/manifest.jsonl --streams 4
+"""
+
+import tyro
+
+from benchmarks.serving.hostile import hostile
+from benchmarks.serving.live import live
+from benchmarks.serving.load import load
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict({"load": load, "hostile": hostile, "live": live})
