@@ -40,7 +40,7 @@ class CaptionsConfig:
     """That a round hears; what is earlier and stands is heard no more."""
     longest: float = 24.0
     """An utterance; longer ones are parted between two words."""
-    margin: float = 0.15
+    margin: float = 0.4
     """The last word is taken for whole so long before the audio's end."""
 
 
