@@ -12,7 +12,7 @@ from flax import nnx
 from tests.support import TINY, TINY_RULES, draws_of, with_random_adapters
 from whisfusion_jax.config import DenoiserConfig
 from whisfusion_jax.decoding.autoregressive import Decoded, Start
-from whisfusion_jax.decoding.denoising import Denoised, DenoisingSettings
+from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings
 from whisfusion_jax.decoding.drafts import UNKNOWN, Draft
 from whisfusion_jax.decoding.greedy import decode_greedily
 from whisfusion_jax.decoding.repairing import Repairs, repair
@@ -56,10 +56,11 @@ def exact(
     rule: UnmaskingRule = MASKS,
     vocabulary: Vocabulary = VOCABULARY,
     prompt: jax.Array = PROMPTS,
+    standing: jax.Array | None = None,
 ) -> Found:
     how = Stretches(DenoisingSettings(vocabulary, rule), LENGTH, SIZE, mended=False)
     cross = denoiser.cross_cache(audio)
-    return denoise_by_stretches(denoiser, cross, prompt, KEYS, how, draft)
+    return denoise_by_stretches(denoiser, cross, prompt, KEYS, how, draft, standing=standing)
 
 
 def mended(
@@ -119,6 +120,26 @@ def test_a_denoiser_that_knows_nothing_changes_no_token(
 ) -> None:
     audio = audio_of(0)
     assert_same(exact(denoiser, audio, rule=rule), greedy(tiny_whisper.decoder, audio))
+
+
+@pytest.mark.parametrize("drafted", [False, True])
+def test_a_text_that_is_begun_goes_on_as_whispers(
+    tiny_whisper: Whisper, denoiser: Denoiser, drafted: bool
+) -> None:
+    audio = audio_of(1)
+    expected = greedy(tiny_whisper.decoder, audio)
+    draft = expected.tokens if drafted else None
+    whole = passes_of(exact(denoiser, audio, draft, rule=NO_MASKS))
+    for counts in ([0, 1, 3], [2, 7, 100]):
+        count = np.minimum(counts, lengths_of(expected) - 1)
+        begun = jnp.arange(LENGTH) < count[:, None]
+        standing = jnp.where(begun, expected.tokens, FREE)
+        found = exact(denoiser, audio, draft, rule=NO_MASKS, standing=standing)
+        np.testing.assert_array_equal(found[0].tokens[:, 0], expected.tokens)
+        assert (np.asarray(found[0].confidence[:, 0])[begun] == 1).all()
+        assert (np.asarray(found[0].fixed_at[:, 0])[begun] == 0).all()
+        if not drafted:
+            assert (passes_of(found) == np.maximum(whole - count, 1)).all()
 
 
 def test_two_hundred_random_pairs(tiny_whisper: Whisper, denoiser: Denoiser) -> None:

@@ -70,6 +70,63 @@ def test_segments_come_back_in_order(buckets: list[list[int]], size: int, hears:
     assert all(len(batch) <= size for batch in batches)
 
 
+@settings(max_examples=60, deadline=None)
+@given(buckets=several, size=st.integers(1, 4), hears=st.booleans())
+def test_without_an_order_each_recordings_segments_are_in_theirs(
+    buckets: list[list[int]], size: int, hears: bool
+) -> None:
+    def recognise(pieces: Sequence[Piece], heard: Hearing) -> list[Piece]:
+        for piece in pieces:
+            piece.recording.language = "de"
+            piece.recording.segments[piece.number] = (segment(str(piece.number)),)
+        return []
+
+    found: dict[int, list[str | None]] = {}
+    read = reading(buckets, None)
+    for recording, one in in_batches(read, Hearing, recognise, size, hears, in_order=False):
+        found.setdefault(recording.number, []).append(one and one.text)
+    assert found == {
+        number: [*(str(place) for place in range(len(own))), None]
+        for number, own in enumerate(buckets)
+    }
+
+
+def test_urgent_and_first_windows_go_first() -> None:
+    written: list[tuple[int, int]] = []
+    recordings = [Recording(0, "en"), Recording(1, "en"), Recording(2, "en", urgent=True)]
+
+    def read() -> Iterator[Piece | Recording]:
+        for recording, count in zip(recordings, (9, 2, 1), strict=True):
+            for place in range(count):
+                recording.windows += 1
+                yield Piece(recording, place, Window(((0, 1),)), np.zeros(1), 10)
+            recording.whole = True
+            yield recording
+
+    def recognise(pieces: Sequence[Piece], heard: Hearing) -> list[Piece]:
+        for piece in pieces:
+            written.append((piece.recording.number, piece.number))
+            piece.recording.segments[piece.number] = (segment(""),)
+        return []
+
+    everything = list(read())
+    for recording in recordings:
+        recording.windows, recording.whole = 0, False
+
+    def at_once() -> Iterator[Piece | Recording]:
+        for item in everything:
+            if isinstance(item, Piece):
+                item.recording.windows += 1
+            else:
+                item.whole = True
+            yield item
+
+    found = list(in_batches(at_once(), Hearing, recognise, 20, False, in_order=False, patience=0.5))
+    assert written[0] == (2, 0)
+    assert written.index((1, 1)) < written.index((0, 2))
+    assert [recording.number for recording, given in found if given is None] == [0, 1, 2]
+
+
 def test_batches_are_full_but_for_the_last() -> None:
     sizes: list[int] = []
 

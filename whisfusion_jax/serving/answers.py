@@ -2,10 +2,10 @@
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from whisfusion_jax.transcription.transcript import Transcript
+from whisfusion_jax.transcription.transcript import Segment, Transcript
 
 Format = Literal["json", "text", "srt", "vtt", "verbose_json", "detailed_json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -34,18 +34,23 @@ def answer(
     return text + "\n", _KINDS[wanted]
 
 
-def events(transcript: Transcript) -> Iterator[str]:
-    """Server-sent events: a delta for each segment, then the whole text."""
-    begun = ""
-    for segment in transcript.segments:
-        if segment.text:
-            delta = " " * (bool(begun) and segment.blank) + segment.text
-            begun += delta
-            yield _event({"type": "transcript.text.delta", "delta": delta})
-    yield _event({"type": "transcript.text.done", "text": transcript.text})
+def delta_event(segment: Segment, first: bool) -> str:
+    """A server-sent event of one segment more.
+
+    Args:
+        first: nothing is written before it.
+    """
+    delta = " " * (not first and segment.blank) + segment.text
+    return event({"type": "transcript.text.delta", "delta": delta})
 
 
-def _event(fields: dict[str, str]) -> str:
+def done_event(transcript: Transcript) -> str:
+    """A server-sent event of the whole text."""
+    return event({"type": "transcript.text.done", "text": transcript.text})
+
+
+def event(fields: dict[str, Any]) -> str:
+    """A server-sent event."""
     return f"data: {json.dumps(fields, ensure_ascii=False)}\n\n"
 
 

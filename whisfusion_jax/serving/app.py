@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError, Future
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, File, Form, Request, UploadFile, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.serving.answers import FORMATS, answer, events
+from whisfusion_jax.serving.answers import FORMATS, answer, delta_event, done_event, event
 from whisfusion_jax.serving.guard import Guard, error_fields
 from whisfusion_jax.serving.live import Live
 from whisfusion_jax.serving.media import Media, TooLongError
@@ -27,6 +28,7 @@ from whisfusion_jax.serving.stream import serve_stream
 from whisfusion_jax.transcription.captions import CaptionsConfig
 from whisfusion_jax.transcription.fixing import Known
 from whisfusion_jax.transcription.transcriber import Transcriber
+from whisfusion_jax.transcription.transcript import Segment, Transcript
 
 # Nothing that clients send is written to disk, as larger files would be here.
 MultiPartParser.spool_max_size = 1 << 40
@@ -168,8 +170,13 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
         language = form.language or None
         try:
             transcriber.check_language(language)
-            with app.state.requests.place(), metrics.latency.time():
+            async with AsyncExitStack() as held:
+                held.enter_context(app.state.requests.place())
+                held.enter_context(metrics.latency.time())
                 samples = await _unless_left(request, app.state.media.decode(form.body))
+                if form.stream:
+                    told = _told(app.state.requests, samples, language, form.fix, metrics)
+                    return _Streamed(told, held.pop_all())
                 asked = app.state.requests.ask(samples, language, form.fix)
                 transcript = await _unless_left(request, asked)
         except _LeftError:
@@ -182,8 +189,6 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
         except WhisfusionError as error:
             return _error(400, str(error))
         metrics.wrote(transcript)
-        if form.stream:
-            return StreamingResponse(events(transcript), media_type="text/event-stream")
         body, kind = answer(transcript, form.response_format, task, form.granularities)
         return Response(body, media_type=kind)
 
@@ -250,6 +255,50 @@ def _route(
         return await write(request, form, task)
 
     return route
+
+
+class _Streamed(StreamingResponse):
+    """Server-sent events, and what is held until they are sent."""
+
+    def __init__(self, told: AsyncIterator[str], held: AsyncExitStack) -> None:
+        super().__init__(told, media_type="text/event-stream")
+        self._held = held
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async with self._held:
+            await super().__call__(scope, receive, send)
+
+
+async def _told(
+    requests: Requests,
+    samples: np.ndarray,
+    language: str | None,
+    fix: tuple[Known, ...],
+    metrics: Metrics,
+) -> AsyncIterator[str]:
+    """A delta for each segment once it is written, then the whole text, or why there is none."""
+    loop, written = asyncio.get_running_loop(), asyncio.Queue[Segment | None]()
+
+    def put(segment: Segment | None) -> None:
+        loop.call_soon_threadsafe(written.put_nowait, segment)
+
+    asked: Future[Transcript] | None = None
+    try:
+        asked = requests.ask(samples, language, fix, put)
+        asked.add_done_callback(lambda _: put(None))
+        first = True
+        while (segment := await written.get()) is not None:
+            if segment.text:
+                yield delta_event(segment, first)
+                first = False
+        transcript = asked.result()
+        metrics.wrote(transcript)
+        yield done_event(transcript)
+    except (WhisfusionError, CancelledError) as error:
+        yield event({"type": "error", **error_fields(500, str(error) or "being stopped")})
+    finally:
+        if asked is not None:
+            asked.cancel()
 
 
 class _LeftError(Exception):

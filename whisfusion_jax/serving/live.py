@@ -1,6 +1,7 @@
 """A recording that comes as it is spoken, between a client's connection and the shared batches."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from whisfusion_jax.transcription.words import Word
 
 _BACKLOG = 30 * SAMPLE_RATE
 """Samples that may wait to be heard; who sends more is read no further until then."""
+_LATE = 0.4
+"""Seconds of a round that is late."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +128,10 @@ class Live:
                 yield Written(utterance, transcript, rest_of(utterance, transcript.words))
             else:
                 window = self.captions.window(utterance)
-                shown = utterance.text
-                words = self.captions.take(utterance, await self._written(window, utterance.tokens))
+                shown, begin = utterance.text, time.perf_counter()
+                written = await self._written(window, utterance.tokens)
+                self.captions.late = time.perf_counter() - begin > _LATE
+                words = self.captions.take(utterance, written)
                 if words:
                     yield Stands(utterance, words, utterance.text.removeprefix(shown))
                 yield Guessed(utterance)

@@ -25,7 +25,7 @@ from whisfusion_jax.serving.live import Began, Ended, Event, Live, Stands, Writt
 _RATES = range(8_000, 192_001)
 _RATE = 24_000
 """Samples a second where nothing else is said."""
-_SILENCE = 800
+_SILENCE = 1000
 """Milliseconds that end an utterance where nothing else is said."""
 _BETA = "openai-beta.realtime-v1"
 

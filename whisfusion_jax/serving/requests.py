@@ -2,10 +2,10 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -14,12 +14,23 @@ from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.transcription.fixing import Known
 from whisfusion_jax.transcription.transcriber import Transcriber
-from whisfusion_jax.transcription.transcript import Transcript
+from whisfusion_jax.transcription.transcript import Segment, Transcript
 from whisfusion_jax.transcription.turns import Ask, Asked
 
 
 class BusyError(WhisfusionError):
     """As many requests wait as may."""
+
+
+OnSegment = Callable[[Segment], None]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """Who waits for a recording's text."""
+
+    future: Future[Transcript]
+    on_segment: OnSegment
 
 
 class Requests:
@@ -38,8 +49,8 @@ class Requests:
         """
         self._transcriber, self._most, self._patience = transcriber, most, patience
         self._backlog = int(backlog * SAMPLE_RATE)
-        self._asked: queue.Queue[tuple[Ask, Future[Transcript]] | None] = queue.Queue()
-        self._writing: dict[int, Future[Transcript]] = {}
+        self._asked: queue.Queue[tuple[Ask, _Waiting] | None] = queue.Queue()
+        self._writing: dict[int, _Waiting] = {}
         """Of the run that is under way, by number."""
         self.under_way = 0
         """Requests that are accepted and not answered."""
@@ -68,20 +79,25 @@ class Requests:
                 self.under_way -= 1
 
     def ask(
-        self, samples: np.ndarray, language: str | None = None, fix: Sequence[Known] = ()
+        self,
+        samples: np.ndarray,
+        language: str | None = None,
+        fix: Sequence[Known] = (),
+        on_segment: OnSegment = lambda segment: None,
     ) -> Future[Transcript]:
         """Have a recording written; cancelled, it is read no further.
 
         Args:
             samples: [n] float32 at 16 kHz.
             fix: words that are known to be said.
+            on_segment: given each segment once it is written, in order, in a thread.
 
         Raises:
             BusyError: too much is to be written before, or all is being closed.
         """
         if self._samples and self._samples + len(samples) > self._backlog:
             raise BusyError(f"{self._samples / SAMPLE_RATE:.0f} s are to be written before")
-        return self._accept(Ask(samples, language, fix=tuple(fix)))
+        return self._accept(Ask(samples, language, fix=tuple(fix)), on_segment)
 
     def hear(
         self, samples: np.ndarray, language: str | None, standing: tuple[int, ...] | None = None
@@ -97,7 +113,7 @@ class Requests:
         """
         return self._accept(Ask(samples, language, standing, urgent=True))
 
-    def _accept(self, ask: Ask) -> Future[Transcript]:
+    def _accept(self, ask: Ask, on_segment: OnSegment = lambda segment: None) -> Future[Transcript]:
         future: Future[Transcript] = Future()
         with self._lock:
             if self._closed:
@@ -105,7 +121,8 @@ class Requests:
             self._unwritten += 1
             self._samples += len(ask.source)
         future.add_done_callback(lambda _: self._leave(len(ask.source)))
-        self._asked.put((replace(ask, wanted=lambda: not future.cancelled()), future))
+        ask = replace(ask, wanted=lambda: not future.cancelled())
+        self._asked.put((ask, _Waiting(future, on_segment)))
         return future
 
     def close(self) -> None:
@@ -135,8 +152,7 @@ class Requests:
                         self._asked.put(taken)
                         return None
                     if taken is not None:
-                        ask, future = taken
-                        self._writing[next(numbers)] = future
+                        ask, self._writing[next(numbers)] = taken
                         return ask
                     self._asked.put(None)  # the end stays the last
                     if self._asked.qsize() == 1:
@@ -149,13 +165,16 @@ class Requests:
             asked = self._run_of(self._run)
             try:
                 for number, found in self._transcriber.as_finished(asked, self._patience):
-                    _answer(self._writing.pop(number), found)
+                    if isinstance(found, Segment):
+                        self._writing[number].on_segment(found)
+                    else:
+                        _answer(self._writing.pop(number).future, found)
             except Exception as error:  # those who wait are told, and others are served
                 with self._lock:
                     self._run += 1
                     failed, self._writing = self._writing, {}
-                for future in failed.values():
-                    _answer(future, error)
+                for waiting in failed.values():
+                    _answer(waiting.future, error)
             else:
                 return
 

@@ -51,17 +51,17 @@ def in_batches(
 
     Yields:
         segments of the first recording in order, each as soon as it is there, then None, and so on;
-        without an order None alone.
+        without an order those of all that are under way.
     """
     waiting: dict[tuple[int, bool], list[Piece]] = {}
     place = _place if in_order else _turn
-    ahead = 3 * size if in_order else size - 1
+    ahead = 3 * size if in_order else 4 * size
     """Windows that may wait for others of their kind."""
+    queued = 4 * size if in_order else size
     order: deque[Recording] = deque()
     held: dict[Recording, list[Piece]] = {}
     heard: tuple[list[Piece], Heard] | None = None
     """The batch that is written next."""
-    given = 0
 
     def add(piece: Piece) -> None:
         if piece.number == 0:
@@ -74,8 +74,8 @@ def in_batches(
         waiting.setdefault(piece.kind, []).append(piece)
 
     def next_batch(least: int) -> list[Piece]:
-        """Empty, unless more than so many pieces wait, or a batch is full."""
-        full = [kind for kind, pieces in waiting.items() if len(pieces) >= size]
+        """Empty, unless more than so many pieces wait, or a batch is full and may go first."""
+        full = [kind for kind, pieces in waiting.items() if in_order and len(pieces) >= size]
         if not full and sum(map(len, waiting.values())) <= least:
             return []
         first = min((each for kind in full or waiting for each in waiting[kind]), key=place)
@@ -84,54 +84,50 @@ def in_batches(
             waiting[first.kind] = pieces[size:]
         return pieces[:size]
 
-    def work(least: int) -> None:
-        """Recognise as long as there is a next batch; all of them, if none may wait."""
+    def work(least: int) -> bool:
+        """Recognise a batch, if there is one; each, if none may wait."""
         nonlocal heard
-        while (batch := next_batch(least)) or (heard and not least):
-            before, heard = heard, (batch, hear(batch)) if batch else None
-            if before is None:
-                continue
+        batch = next_batch(least)
+        if not batch and not (heard and not least):
+            return False
+        before, heard = heard, (batch, hear(batch)) if batch else None
+        if before is not None:
             for piece in write(*before):
                 waiting.setdefault(piece.kind, []).append(piece)
             for piece in before[0]:
                 for other in held.pop(piece.recording, ()):
                     add(other)
+        return True
 
     def ready() -> Iterator[tuple[Recording, Segment | None]]:
-        nonlocal given
-        while order:
-            first = order[0]
-            while given in first.segments:
-                for segment in first.segments[given]:
-                    yield first, segment
-                given += 1
-            if not first.finished:
+        for recording in list(order):
+            while recording.given in recording.segments:
+                for segment in recording.segments[recording.given]:
+                    yield recording, segment
+                recording.given += 1
+            if recording.finished:
+                # What can't be read any further has left these waiting to be stitched.
+                for number in sorted(recording.written):
+                    for segment in recording.written[number]:
+                        yield recording, segment
+                order.remove(recording)
+                yield recording, None
+            elif in_order:
                 return
-            # What can't be read any further has left these waiting to be stitched.
-            for number in sorted(first.written):
-                for segment in first.written[number]:
-                    yield first, segment
-            yield order.popleft(), None
-            given = 0
 
-    def finished() -> Iterator[tuple[Recording, None]]:
-        for recording in [each for each in order if each.finished]:
-            order.remove(recording)
-            yield recording, None
-
-    found = ready if in_order else finished
     try:
-        for item in read_ahead(read, ahead + size, patience):
-            if item is None:
-                work(least=0)
-            elif isinstance(item, Piece):
+        for item in read_ahead(read, queued, patience, lambda: bool(waiting or heard)):
+            if isinstance(item, Piece):
                 add(item)
-                work(least=ahead)
-            elif not item.windows:
+            elif item is not None and not item.windows:
                 order.append(item)
-            yield from found()
-        work(least=0)
-        yield from found()
+            # Without an order who comes meanwhile is looked at behind each batch.
+            while work(least=0 if item is None else ahead) and in_order:
+                pass
+            yield from ready()
+        while work(least=0):
+            pass
+        yield from ready()
     finally:
         if heard:
             heard[1].cancel()
@@ -156,12 +152,19 @@ Item = TypeVar("Item")
 
 
 def read_ahead(
-    items: Iterable[Item], most: int, patience: float
+    items: Iterable[Item],
+    most: int,
+    patience: float,
+    busy: Callable[[], bool] = lambda: False,
 ) -> Generator[Item | None, None, None]:
     """Items that a thread reads, at most so many ahead.
 
+    Args:
+        busy: whether there is something to do without a next one.
+
     Yields:
-        None where there is no next one after so many seconds, once until there is.
+        None where there is no next one after so many seconds, as long as there is something to do,
+        and once.
     """
     ready: queue.Queue[Item | _End] = queue.Queue(most)
     left = threading.Event()
@@ -193,6 +196,8 @@ def read_ahead(
                 item = ready.get(timeout=patience)
             except queue.Empty:
                 yield None
+                if busy():
+                    continue
                 item = ready.get()
             if isinstance(item, _End):
                 if item.error is not None:

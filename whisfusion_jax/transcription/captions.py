@@ -33,11 +33,13 @@ class CaptionsConfig:
 
     step: float = 0.2
     """New audio that is worth a round."""
-    silence: float | None = 0.8
+    silence: float | None = 1.0
     """That ends an utterance, which is written the better the longer it is; None: whoever sends the
     audio says where one ends."""
     window: float = 9.0
     """That a round hears; what is earlier and stands is heard no more."""
+    narrow: float = 5.0
+    """Instead of `window`, where rounds take long: others are heard beside."""
     longest: float = 24.0
     """An utterance; longer ones are parted between two words."""
     margin: float = 0.4
@@ -82,6 +84,8 @@ class Captions:
     ) -> None:
         self.config = config
         self.language = language
+        self.late = False
+        """Rounds take long: less is to be heard in each."""
         self._tokenizer = tokenizer
         self._voice = Voice()
         self._rest = np.zeros(0, np.float32)
@@ -218,10 +222,11 @@ class Captions:
     ) -> None:
         """Hear no more of what is long ago, but begin between two words that stand."""
         there = len(utterance.samples) - utterance.window
-        if there <= self.config.window * SAMPLE_RATE:
+        longest = self.config.narrow if self.late else self.config.window
+        if there <= longest * SAMPLE_RATE:
             return
         first = (utterance.begin + utterance.window) / SAMPLE_RATE
-        gaps = list(_gaps(words, first + self.config.window / 4))
+        gaps = list(_gaps(words, first + longest / 4))
         if not gaps:
             return
         _, number, at = max(gaps)

@@ -40,6 +40,8 @@ class Recording:
     """Those that stand."""
     seams: set[int] = field(default_factory=set)
     """Windows that overlap with the next, and are not stitched yet."""
+    given: int = 0
+    """Windows whose segments were handed on."""
     whole: bool = False
     """All of it is read and cut, or can't be."""
 

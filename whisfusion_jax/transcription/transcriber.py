@@ -307,10 +307,10 @@ class Transcriber:
 
     def as_finished(
         self, asked: Asked, patience: float
-    ) -> Iterator[tuple[int, Transcript | AudioError]]:
-        """Each recording's number and transcript or error, once it is there, in no order.
+    ) -> Iterator[tuple[int, Segment | Transcript | AudioError]]:
+        """Each recording's number and segments, and at last its transcript or error.
 
-        Recordings take turns, window by window.
+        Segments come in order, recordings as they are written: they take turns, window by window.
 
         Args:
             asked: gives recordings as they come, numbered from 0.
@@ -331,8 +331,8 @@ class Transcriber:
             in_order=False,
             patience=patience,
         )
-        for recording, _ in found:
-            yield recording.number, recording.error or _transcript(recording)
+        for recording, segment in found:
+            yield recording.number, segment or recording.error or _transcript(recording)
 
     def check_language(self, language: str | None) -> str | None:
         """A language's code as `transcribe` takes it; None where there is nothing to say.
