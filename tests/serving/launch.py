@@ -11,6 +11,7 @@ import urllib.request
 import wave
 from pathlib import Path
 
+import av
 import numpy as np
 import openai
 
@@ -28,6 +29,21 @@ def sounded(samples: np.ndarray) -> bytes:
     with wave.open(file, "wb") as opened:
         opened.setparams((1, 2, 16_000, 0, "NONE", ""))
         opened.writeframes((samples * 32767).astype(np.int16).tobytes())
+    return file.getvalue()
+
+
+def webm(samples: np.ndarray) -> bytes:
+    """As a browser records it."""
+    file = io.BytesIO()
+    with av.open(
+        file, "w", "webm", options={"cluster_time_limit": "100", "live": "1"}
+    ) as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], "flt", "mono")
+        frame.sample_rate = 16_000
+        for part in av.AudioResampler("flt", "mono", 48_000, 960).resample(frame):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
     return file.getvalue()
 
 

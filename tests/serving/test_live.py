@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import io
 import json
 import shutil
 import threading
@@ -12,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import openai
 import pytest
@@ -21,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 from websockets.sync.client import connect
 
 from tests.parallel.launch import ROOT
-from tests.serving.launch import Served, sounded
+from tests.serving.launch import Served, sounded, webm
 from whisfusion_jax.audio.read import read_audio
 
 SAMPLE = ROOT / "samples/LJ001-0018.flac"
@@ -165,20 +163,6 @@ def captions(
                 found.append(json.loads(message))
         sending.join()
     return found
-
-
-def webm(samples: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    with av.open(
-        file, "w", "webm", options={"cluster_time_limit": "100", "live": "1"}
-    ) as container:
-        stream = container.add_stream("libopus", rate=48_000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(samples[None], "flt", "mono")
-        frame.sample_rate = 16_000
-        for part in av.AudioResampler("flt", "mono", 48_000, 960).resample(frame):
-            container.mux(stream.encode(part))
-        container.mux(stream.encode(None))
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["pcm", "webm"])

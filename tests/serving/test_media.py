@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.parallel.launch import ROOT
-from tests.serving.launch import sound, sounded
+from tests.serving.launch import sound, sounded, webm
 from tests.support import speechlike
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.errors import AudioError, WhisfusionError
@@ -65,17 +65,8 @@ def test_what_takes_too_much_time_or_dies_costs_one_recording() -> None:
 
 
 def test_a_container_is_decoded_as_it_comes(media: Media) -> None:
-    samples, file = speechlike(4, 3), io.BytesIO()
-    with av.open(
-        file, "w", "webm", options={"cluster_time_limit": "100", "live": "1"}
-    ) as container:
-        stream = container.add_stream("libopus", rate=48_000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(samples[None], "flt", "mono")
-        frame.sample_rate = 16_000
-        for part in av.AudioResampler("flt", "mono", 48_000, 960).resample(frame):
-            container.mux(stream.encode(part))
-        container.mux(stream.encode(None))
-    body, counts, some = file.getvalue(), [], threading.Event()
+    samples = speechlike(4, 3)
+    body, counts, some = webm(samples), [], threading.Event()
 
     def take(part: np.ndarray) -> None:
         counts.append(len(part))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import FastAPI, File, Form, Request, UploadFile, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -174,10 +173,11 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
                 held.enter_context(app.state.requests.place())
                 held.enter_context(metrics.latency.time())
                 samples = await _unless_left(request, app.state.media.decode(form.body))
+                written = _Written()
+                asked = app.state.requests.ask(samples, language, form.fix, written.put)
                 if form.stream:
-                    told = _told(app.state.requests, samples, language, form.fix, metrics)
-                    return _Streamed(told, held.pop_all())
-                asked = app.state.requests.ask(samples, language, form.fix)
+                    held.callback(asked.cancel)
+                    return _Streamed(_told(asked, written, metrics), held.pop_all())
                 transcript = await _unless_left(request, asked)
         except _LeftError:
             return Response(status_code=_LEFT)
@@ -269,24 +269,26 @@ class _Streamed(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
+class _Written:
+    """Segments on their way from the thread that writes; None is behind the last."""
+
+    def __init__(self) -> None:
+        self._loop, self._queue = asyncio.get_running_loop(), asyncio.Queue[Segment | None]()
+
+    def put(self, segment: Segment | None) -> None:
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, segment)
+
+    async def get(self) -> Segment | None:
+        return await self._queue.get()
+
+
 async def _told(
-    requests: Requests,
-    samples: np.ndarray,
-    language: str | None,
-    fix: tuple[Known, ...],
-    metrics: Metrics,
+    asked: Future[Transcript], written: _Written, metrics: Metrics
 ) -> AsyncIterator[str]:
     """A delta for each segment once it is written, then the whole text, or why there is none."""
-    loop, written = asyncio.get_running_loop(), asyncio.Queue[Segment | None]()
-
-    def put(segment: Segment | None) -> None:
-        loop.call_soon_threadsafe(written.put_nowait, segment)
-
-    asked: Future[Transcript] | None = None
+    asked.add_done_callback(lambda _: written.put(None))
+    first = True
     try:
-        asked = requests.ask(samples, language, fix, put)
-        asked.add_done_callback(lambda _: put(None))
-        first = True
         while (segment := await written.get()) is not None:
             if segment.text:
                 yield delta_event(segment, first)
@@ -296,9 +298,6 @@ async def _told(
         yield done_event(transcript)
     except (WhisfusionError, CancelledError) as error:
         yield event({"type": "error", **error_fields(500, str(error) or "being stopped")})
-    finally:
-        if asked is not None:
-            asked.cancel()
 
 
 class _LeftError(Exception):
@@ -317,6 +316,8 @@ async def _unless_left(request: Request, asked: Future[Any]) -> Any:
     finally:
         leaving.cancel()
         wanted.cancel()
+        # An error that is raised here would keep them, and they it, and so what was sent.
+        del asked, wanted
 
 
 async def _leaves(request: Request) -> None:

@@ -113,7 +113,7 @@ class MediaStream:
         """All of it has come: what is in it is given before this returns. Raises as `add` does."""
         if not self._ended.done():
             self._worker.send(PART.pack(0))
-        self._ended.result(timeout=60)
+        self._ended.result()
 
     def close(self) -> None:
         """Nobody wants more of it."""

@@ -25,8 +25,6 @@ from whisfusion_jax.serving.live import Began, Ended, Event, Live, Stands, Writt
 _RATES = range(8_000, 192_001)
 _RATE = 24_000
 """Samples a second where nothing else is said."""
-_SILENCE = 1000
-"""Milliseconds that end an utterance where nothing else is said."""
 _BETA = "openai-beta.realtime-v1"
 
 
@@ -72,6 +70,8 @@ class Realtime:
         self._beta = _BETA in offered or "realtime=v1" in socket.headers.get("openai-beta", "")
         self._subprotocol = "realtime" if "realtime" in offered else None
         self._resampler = Resampler(_RATE)
+        self._silence = live.captions.config.silence or 1.0
+        """Seconds that end an utterance where the client doesn't say."""
         self._id = _id("sess")
         self._items: dict[int, str] = {}
         """By their utterances' numbers."""
@@ -141,7 +141,7 @@ class Realtime:
             turn = turns["turn_detection"]
             silence = None
             if turn is not None:
-                silence = turn.get("silence_duration_ms", _SILENCE) / 1000
+                silence = turn.get("silence_duration_ms", 1000 * self._silence) / 1000
                 if not 0.1 <= silence <= 10:
                     raise WhisfusionError("silence_duration_ms: from 100 to 10000")
             captions.config = replace(captions.config, silence=silence)

@@ -119,8 +119,8 @@ class Requests:
             if self._closed:
                 raise BusyError("the server is being stopped")
             self._unwritten += 1
-            self._samples += len(ask.source)
-        future.add_done_callback(lambda _: self._leave(len(ask.source)))
+            self._samples += (samples := len(ask.source))
+        future.add_done_callback(lambda _: self._leave(samples))
         ask = replace(ask, wanted=lambda: not future.cancelled())
         self._asked.put((ask, _Waiting(future, on_segment)))
         return future
