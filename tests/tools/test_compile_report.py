@@ -61,6 +61,9 @@ def test_a_report_is_made_for_devices_that_are_not_here(what: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "cpu:8, mesh 2x4x1" in done.stdout or "cpu:8, mesh 8x1x1" in done.stdout
     assert "peak memory, each chip" in done.stdout
+    assert "products, all chips" in done.stdout
+    # Decoders end when their texts do.
+    assert ("a pass of a loop" in done.stdout) == (what in ("ar", "exact", "diffusion"))
     # The scale-out of decoding sends nothing.
     assert ("all-reduce" in done.stdout) == (what == "train")
 

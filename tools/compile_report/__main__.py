@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.compile_report.collectives import Traffic, traffic_of
+from tools.compile_report.products import Work, work_of
 from tools.compile_report.programs import Lowered, Program, lower
 from tools.compile_report.topology import devices_of
 from whisfusion_jax.cli import run
@@ -46,6 +47,9 @@ class Report:
     temporaries: float
     peak: float
     flops: StepFlops | None
+    """Of training, by the model's sizes."""
+    work: Work
+    """Of the program as it is written."""
     traffic: Sequence[Traffic]
     by_cudnn: int
     """Places in the program where cuDNN attends, and no scores are kept."""
@@ -54,10 +58,11 @@ class Report:
 
     def seconds(self) -> dict[str, float]:
         """Least time of a run: arithmetic, and traffic, if each went at full speed."""
-        if self.chip is None or self.flops is None:
+        if self.chip is None:
             return {}
         devices = np.prod([int(size) for size in self.mesh.split("x")])
-        executed = (self.flops.model + self.flops.again) / devices
+        flops = self.flops
+        executed = (flops.model + flops.again if flops else self.work.once.flops) / devices
         return {
             "arithmetic": executed / self.chip.flops,
             "traffic": sum(each.bytes for each in self.traffic) / self.chip.links,
@@ -75,6 +80,15 @@ class Report:
         table.add_row("temporaries, each chip", _gigabytes(self.temporaries))
         limit = f" of {_gigabytes(self.chip.memory)}" if self.chip else ""
         table.add_row("peak memory, each chip", _gigabytes(self.peak) + limit)
+        once, passes = self.work.once, self.work.passes
+        table.add_row(
+            "products, all chips", f"{once.flops / 1e12:.0f} TFLOP, {once.bytes / 1e9:.0f} GB"
+        )
+        for a_pass in passes:
+            table.add_row(
+                "a pass of a loop besides",
+                f"{a_pass.flops / 1e9:.3g} GFLOP, {a_pass.bytes / 1e9:.3g} GB",
+            )
         if self.flops is not None:
             table.add_row(
                 "arithmetic of the model, all chips", f"{self.flops.model / 1e12:.0f} TFLOP"
@@ -139,7 +153,8 @@ def compile_for(lowered: Lowered, mesh: Mesh, topology: str) -> Report:
     begin = time.perf_counter()
     try:
         with jax.set_mesh(mesh):
-            compiled = lowered.program().compile(_options(mesh))
+            traced = lowered.program()
+            compiled = traced.lower().compile(_options(mesh))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -160,6 +175,7 @@ def compile_for(lowered: Lowered, mesh: Mesh, topology: str) -> Report:
         # What is given away makes room for what comes out.
         peak=arguments + results - memory.alias_size_in_bytes + temporaries,
         flops=lowered.flops,
+        work=work_of(traced.jaxpr),
         traffic=traffic_of(text),
         by_cudnn=text.count('custom_call_target="__cudnn$fmha'),
         compile_seconds=seconds,

@@ -1,5 +1,6 @@
 """The programs that are compiled: training, hearing, decoding, with arguments that are shapes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -32,7 +33,7 @@ from whisfusion_jax.models.denoiser import on_decoder, untrained_denoiser
 from whisfusion_jax.parallel.mesh import Share, by_rows, replicated, row_shards
 from whisfusion_jax.parallel.sharding import shardings
 from whisfusion_jax.text.merging import Merges
-from whisfusion_jax.training.flops import StepFlops, encoder_flops, step_flops
+from whisfusion_jax.training.flops import StepFlops, step_flops
 from whisfusion_jax.training.setup import layers_of, make_optimizer, step_settings
 from whisfusion_jax.training.step import Frozen, compile_step, split, start
 from whisfusion_jax.transcription.choice import REPAIRED, STRETCH
@@ -60,11 +61,12 @@ _TEXT_TOKENS = 50_257
 class Lowered:
     """A program for the compiler, and what is known of it beforehand."""
 
-    program: Any
+    program: Callable[[], jax.stages.Traced]
     what: str
     parts: dict[str, Any]
     """Its arguments by what they are, abstract."""
     flops: StepFlops | None
+    """Of training."""
     audio_seconds: float
     """That one run of it learns from, or transcribes."""
 
@@ -127,7 +129,7 @@ def _training(config: TrainConfig, mesh: Mesh) -> Lowered:
     settings = step_settings(config, config.phases[-1], shards)
     step = compile_step(parts.graph, optimizer, settings, mesh)
     return Lowered(
-        lambda: step.lower(frozen, state=state, batch=batch),
+        lambda: step.trace(frozen, state=state, batch=batch),
         f"training on {rows} x {seconds} s",
         {
             "encoder": frozen.encoder,
@@ -157,10 +159,10 @@ def _hearing(model: WhisperConfig, mesh: Mesh, audios: int) -> Lowered:
         return hear_spread(listener, samples, lengths, WINDOW_SECONDS, mesh)
 
     return Lowered(
-        lambda: hear.lower(listener, *sound),
+        lambda: hear.trace(listener, *sound),
         f"hearing {rows} x {WINDOW_SECONDS} s",
         {"encoder": listener.encoder},
-        StepFlops(rows * encoder_flops(model, model.frames(WINDOW_SECONDS)), 0.0),
+        None,
         rows * WINDOW_SECONDS,
     )
 
@@ -212,10 +214,10 @@ def _decoding(what: Program, config: TrainConfig, mesh: Mesh, audios: int) -> Lo
         return write_spread(models, heard, rows, run, seconds, mesh)
 
     return Lowered(
-        lambda: recognise.lower(listener, _sound(mesh, audios), models, asked),
+        lambda: recognise.trace(listener, _sound(mesh, audios), models, asked),
         f"{what}, {rows} x {seconds} s",
         {"encoder": encoder, "decoder": reader},
-        StepFlops(rows * encoder_flops(model, model.frames(seconds)), 0.0),
+        None,
         rows * seconds,
     )
 
