@@ -31,7 +31,7 @@ _EDGE = int(0.3 * SAMPLE_RATE)
 class CaptionsConfig:
     """When rounds are heard, in seconds."""
 
-    step: float = 0.2
+    step: float = 0.3
     """New audio that is worth a round."""
     silence: float | None = 1.0
     """That ends an utterance, which is written the better the longer it is; None: whoever sends the
