@@ -1,15 +1,19 @@
-"""The server under load, under attack, and live, each on an idle machine.
+"""The server under load, under attack, live and in a page, each on an idle machine.
 
 python -m benchmarks.serving load SET/manifest.jsonl
 python -m benchmarks.serving hostile SET/manifest.jsonl
 python -m benchmarks.serving live SET/manifest.jsonl --streams 4
+python -m benchmarks.serving edit samples/ast_vm-forward.flac
 """
 
 import tyro
 
+from benchmarks.serving.edit import edit
 from benchmarks.serving.hostile import hostile
 from benchmarks.serving.live import live
 from benchmarks.serving.load import load
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"load": load, "hostile": hostile, "live": live})
+    tyro.extras.subcommand_cli_from_dict(
+        {"load": load, "hostile": hostile, "live": live, "edit": edit}
+    )
