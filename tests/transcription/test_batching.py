@@ -91,12 +91,12 @@ def test_without_an_order_each_recordings_segments_are_in_theirs(
     }
 
 
-def test_urgent_and_first_windows_go_first() -> None:
+def order_of(recordings: Sequence[Recording], counts: Sequence[int]) -> list[tuple[int, int]]:
+    """In which windows are written, so many of each, that are all there."""
     written: list[tuple[int, int]] = []
-    recordings = [Recording(0, "en"), Recording(1, "en"), Recording(2, "en", urgent=True)]
 
     def read() -> Iterator[Piece | Recording]:
-        for recording, count in zip(recordings, (9, 2, 1), strict=True):
+        for recording, count in zip(recordings, counts, strict=True):
             for place in range(count):
                 recording.windows += 1
                 yield Piece(recording, place, Window(((0, 1),)), np.zeros(1), 10)
@@ -122,9 +122,23 @@ def test_urgent_and_first_windows_go_first() -> None:
             yield item
 
     found = list(in_batches(at_once(), Hearing, recognise, 20, False, in_order=False, patience=0.5))
+    ended = sorted(recording.number for recording, given in found if given is None)
+    assert ended == [recording.number for recording in recordings]
+    return written
+
+
+def test_urgent_and_first_windows_go_first() -> None:
+    written = order_of(
+        [Recording(0, "en"), Recording(1, "en"), Recording(2, "en", urgent=True)], (9, 2, 1)
+    )
     assert written[0] == (2, 0)
     assert written.index((1, 1)) < written.index((0, 2))
-    assert [recording.number for recording, given in found if given is None] == [0, 1, 2]
+
+
+def test_many_short_recordings_hold_a_long_one_up_for_a_while_only() -> None:
+    written = order_of([Recording(number, "en") for number in range(40)], (3, *[1] * 39))
+    assert written.index((2, 0)) < written.index((0, 1)) < written.index((20, 0))
+    assert written.index((0, 2)) < written.index((39, 0))
 
 
 def test_batches_are_full_but_for_the_last() -> None:

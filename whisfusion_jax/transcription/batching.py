@@ -12,6 +12,8 @@ from whisfusion_jax.transcription.transcript import Segment
 
 _PATIENCE_SECONDS = 1.0
 """How long a batch waits to become full while nothing can be read."""
+_LET_BEFORE = 4
+"""Later recordings that go before each further window of one."""
 
 
 class Hearing(Protocol):
@@ -37,7 +39,7 @@ def in_batches(
 
     A full batch goes first; else, once a few batches' worth of windows wait or no more can be read
     for the moment, those of the one that waited longest. Without an order recordings take turns:
-    urgent ones, then first windows, then second ones.
+    urgent ones first, and a window before those that are behind it by few recordings.
 
     Args:
         read: each recording's pieces in order, then itself; it is read in a thread, no more than a
@@ -137,8 +139,9 @@ def _place(piece: Piece) -> tuple[int, int]:
     return piece.recording.number, piece.number
 
 
-def _turn(piece: Piece) -> tuple[bool, int, int]:
-    return not piece.recording.urgent, piece.number, piece.recording.number
+def _turn(piece: Piece) -> tuple[bool, int]:
+    """Each window lets some later recordings go first, and no more: a long one ends, too."""
+    return not piece.recording.urgent, piece.recording.number + _LET_BEFORE * piece.number
 
 
 @dataclass(frozen=True)

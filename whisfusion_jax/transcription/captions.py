@@ -23,7 +23,7 @@ _BEGINS = 3
 """Moments of speech in a row that begin an utterance."""
 _MARKS = ".,:;?!\u2026\u3002\uff0c\u3001"
 """What may stand behind a word and change once somebody goes on."""
-_EDGE = int(0.3 * SAMPLE_RATE)
+_EDGE = int(0.6 * SAMPLE_RATE)
 """Samples that are kept before the speech, and behind it."""
 
 
