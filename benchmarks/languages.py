@@ -234,13 +234,14 @@ def _draw(rows: Sequence[Row], contenders: Sequence[str], path: Path) -> None:
     for number, contender in enumerate(contenders):
         found = [row for row in rows if row.contender == contender]
         at = [names.index(row.name) + number * height for row in found]
-        left.barh(at, [100 * row.rate for row in found], height, label=contender)
-        right.barh(at, [row.steps for row in found], height)
-    left.set_yticks([at + height for at in range(len(names))], names)
+        left.barh(at, [100 * row.rate for row in found], height)
+        right.barh(at, [row.steps for row in found], height, label=contender)
+    left.set_yticks([at + height for at in range(len(names))], [Path(name).name for name in names])
     left.invert_yaxis()
-    left.set(xlabel="error rate, %", xscale="log")
+    left.set(xlabel="error rate, %")
     right.set(xlabel="mean passes")
-    left.legend()
+    left.margins(y=0.01)
+    right.legend()
     for axes in (left, right):
         axes.grid(axis="x", which="both", alpha=0.3)
     figure.savefig(path, dpi=110)
