@@ -72,19 +72,19 @@ def live(
         return 100 * jiwer.wer(said, [normalise(each) or "-" for each in texts])
 
     errors = [error([each.text for each in offline]), error([" ".join(e.texts) for e in found])]
-    delays = [delay for pair in zip(found, offline, strict=True) for delay in _delays(*pair)]
+    late = [delay for pair in zip(found, offline, strict=True) for delay in delays(*pair)]
     shown = sum(len(each.words) for each in found)
-    changed = sum(map(_changed, found))
+    others = sum(map(changed, found))
     table = Table(title=f"{len(found)} recordings, {streams} at once, {decoder}")
     for column in ("measure", "found"):
         table.add_column(column, justify="right" if column == "found" else "left")
     table.add_row("WER offline, %", f"{errors[0]:.2f}")
     table.add_row("WER of final texts, %", f"{errors[1]:.2f}")
     table.add_row("times offline", f"{errors[1] / errors[0]:.2f}")
-    table.add_row("delay behind a word's end, median s", f"{statistics.median(delays):.2f}")
-    table.add_row("95 % within, s", f"{np.quantile(delays, 0.95):.2f}")
+    table.add_row("delay behind a word's end, median s", f"{statistics.median(late):.2f}")
+    table.add_row("95 % within, s", f"{np.quantile(late, 0.95):.2f}")
     table.add_row("words shown before their utterance was over", str(shown))
-    table.add_row("of these changed, %", f"{100 * changed / max(shown, 1):.2f}")
+    table.add_row("of these changed, %", f"{100 * others / max(shown, 1):.2f}")
     Console().print(table)
     return 0
 
@@ -132,7 +132,7 @@ def _letters(word: str) -> str:
     return "".join(each for each in word.casefold() if each.isalnum())
 
 
-def _delays(found: Captioned, offline: Transcript) -> list[float]:
+def delays(found: Captioned, offline: Transcript) -> list[float]:
     """Of each shown word that the offline text has, too, behind its end there."""
     shown = [_letters(word) for word, _ in found.words]
     words = offline.words
@@ -144,7 +144,7 @@ def _delays(found: Captioned, offline: Transcript) -> list[float]:
     ]
 
 
-def _changed(found: Captioned) -> int:
+def changed(found: Captioned) -> int:
     """Shown words that the final text hasn't."""
     shown = [_letters(word) for word, _ in found.words]
     final = [_letters(word) for word in " ".join(found.texts).split()]

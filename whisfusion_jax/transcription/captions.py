@@ -23,8 +23,6 @@ _BEGINS = 3
 """Moments of speech in a row that begin an utterance."""
 _MARKS = ".,:;?!\u2026\u3002\uff0c\u3001"
 """What may stand behind a word and change once somebody goes on."""
-_EDGE = int(0.6 * SAMPLE_RATE)
-"""Samples that are kept before the speech, and behind it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,8 @@ class CaptionsConfig:
     """An utterance; longer ones are parted between two words."""
     margin: float = 0.4
     """The last word is taken for whole so long before the audio's end."""
+    edge: float = 0.6
+    """That is kept before the speech, and behind it."""
 
 
 @dataclass(eq=False)
@@ -87,6 +87,7 @@ class Captions:
         self.late = False
         """Rounds take long: less is to be heard in each."""
         self._tokenizer = tokenizer
+        self._edge = int(config.edge * SAMPLE_RATE)
         self._voice = Voice()
         self._rest = np.zeros(0, np.float32)
         """Less than a moment, that the network has not seen."""
@@ -185,7 +186,8 @@ class Captions:
         self._silent = 0 if speaks else self._silent + MOMENT
         self._spoken = self._spoken + 1 if speaks else 0
         if self._now is None:
-            self._before = np.concatenate([self._before, moment])[-_EDGE - _BEGINS * MOMENT :]
+            kept = self._edge + _BEGINS * MOMENT
+            self._before = np.concatenate([self._before, moment])[-kept:]
             self._at += MOMENT
             if self._spoken == _BEGINS:
                 begun = self._begin(self._at - len(self._before))
@@ -215,7 +217,7 @@ class Captions:
 
     def _idle(self) -> int:
         """Samples of silence at the end that nobody needs."""
-        return max(0, self._silent - _EDGE) if self.config.silence is not None else 0
+        return max(0, self._silent - self._edge) if self.config.silence is not None else 0
 
     def _trim(
         self, utterance: Utterance, words: Sequence[Word], spans: Sequence[tuple[int, int]]
