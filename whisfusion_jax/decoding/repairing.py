@@ -33,8 +33,8 @@ class Repairs:
     size: int
     """Positions that a pass reads."""
     steps: int | None
-    """Passes at most; `length` is enough for any text; None is half as many as a draft has tokens,
-    its end among them."""
+    """Passes at most; `length` is enough for any text; None is two thirds as many as a draft has
+    tokens, its end among them (docs/results.md)."""
     prices: Prices = field(default_factory=Prices)
 
 
@@ -121,7 +121,7 @@ def _most(how: Repairs, draft: Draft) -> jax.Array:
     """[rows] int32: passes that each may take."""
     tokens = (draft.tokens != how.vocabulary.end).sum(1) + 1
     if how.steps is None:
-        return (tokens + 1) // 2
+        return (2 * tokens + 2) // 3
     return jnp.full_like(tokens, how.steps)
 
 
