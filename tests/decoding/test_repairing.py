@@ -25,7 +25,7 @@ END, STRANGE, SIZE = 29, 25, 31
 """Tokens: those of the text, the end, one that the text hasn't, and how many there are."""
 VOCABULARY = Vocabulary(TokenRules(), END)
 FOUR_PASSES = Repairs(VOCABULARY, N, N, steps=4)
-HALF = Repairs(VOCABULARY, N, N, steps=None)
+OWN = Repairs(VOCABULARY, N, N, steps=None)
 EXACT = Repairs(VOCABULARY, N, 5, steps=N)
 """Five positions a pass."""
 
@@ -116,12 +116,12 @@ def test_rows_do_not_touch_each_other() -> None:
     assert together == [text for draft in drafts for text in texts_of(repaired([draft]))]
 
 
-def test_half_as_many_passes_as_tokens_whatever_the_neighbours_take() -> None:
-    strange = [STRANGE] * 5  # three passes, and none of them is enough
+def test_two_thirds_as_many_passes_as_tokens_whatever_the_neighbours_take() -> None:
+    strange = [STRANGE] * 5  # four passes, which are not enough
     drafts = [strange, [STRANGE] * 12, TEXT]
-    together = repaired(drafts, how=HALF)
-    assert together.steps.ravel().tolist() == [3, 7, 1]
-    alone = [text for draft in drafts for text in texts_of(repaired([draft], how=HALF))]
+    together = repaired(drafts, how=OWN)
+    assert together.steps.ravel().tolist() == [4, 9, 1]
+    alone = [text for draft in drafts for text in texts_of(repaired([draft], how=OWN))]
     assert texts_of(together) == alone
 
 
