@@ -7,9 +7,6 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-_LOOP = "while"
-"""One whose end isn't known beforehand."""
-
 
 @dataclass(frozen=True)
 class Products:
@@ -60,8 +57,8 @@ def _of(equation: Any) -> Work:
     if name in ("dot_general", "conv_general_dilated"):
         return Work(_product(equation))
     if name == "cond":
-        return max(inner, key=lambda work: (work.once.flops, len(work.passes)))
-    if name == _LOOP:
+        return max(inner, key=lambda work: sum(work.passes, work.once).flops)
+    if name == "while":  # its end isn't known beforehand
         body = sum(inner, Work())
         passes = (body.once, *body.passes) if body.once.flops else body.passes
         return Work(passes=passes)

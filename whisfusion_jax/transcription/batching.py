@@ -39,7 +39,7 @@ def in_batches(
 
     A full batch goes first; else, once a few batches' worth of windows wait or no more can be read
     for the moment, those of the one that waited longest. Without an order recordings take turns:
-    urgent ones first, and a window before those that are behind it by few recordings.
+    urgent ones first, and each further window of one lets a few later ones go before it.
 
     Args:
         read: each recording's pieces in order, then itself; it is read in a thread, no more than a
