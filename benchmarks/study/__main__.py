@@ -20,7 +20,7 @@ from rich.progress import track
 from benchmarks.study.contenders import SHIPPED, TUNED, Contender, contenders
 from benchmarks.study.pictures import draw_pareto
 from benchmarks.study.recipes import recipes
-from benchmarks.study.tables import by_length, error_kinds, rates
+from benchmarks.study.tables import by_length, by_source, error_kinds, rates
 from benchmarks.study.throughput import throughput
 from benchmarks.tuned_decoder import tune, with_decoder
 from whisfusion_jax.audio.read import read_audio
@@ -142,7 +142,7 @@ def show(out: tyro.conf.Positional[Path], against: str = "ar", picture: Path | N
         raise WhisfusionError(f"{out}: holds no report")
     console = Console(width=140)
     for title, reports in found.items():
-        for make in (rates, error_kinds, by_length):
+        for make in (rates, error_kinds, by_length, by_source):
             console.print(make(title, reports, against))
     if picture is not None:
         draw_pareto(found, against, picture)

@@ -62,6 +62,19 @@ def by_length(title: str, reports: Reports, against: str) -> Table:
     return table
 
 
+def by_source(title: str, reports: Reports, against: str) -> Table:
+    """Error rates by where a set's utterances come from."""
+    del against
+    sources = list(
+        dict.fromkeys(each for report in reports.values() for each in report["by_source"])
+    )
+    table = _table(f"{title}: WER % by source", "contender", *sources)
+    for name, report in reports.items():
+        found = report["by_source"]
+        table.add_row(name, *(f"{100 * found[each]['wer']:.2f}" for each in sources))
+    return table
+
+
 def _auroc(summary: Mapping[str, Any]) -> str:
     """Empty where all words are right, or all wrong."""
     return "" if summary["auroc"] is None else f"{summary['auroc']:.3f}"
