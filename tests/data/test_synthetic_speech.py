@@ -1,6 +1,8 @@
 """Made speech, by the engine that is easiest to have."""
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,46 @@ def test_a_set_is_made_twice_the_same(tmp_path: Path) -> None:
         assert once.text == again.text
         assert all(part.strip(". ") in told for part in once.text.split(". "))
     assert all(test[number].text in sentences[-HELD_OUT:] for number in range(2))
+
+
+_PROGRAM = """#!{python}
+import re, sys, wave
+said = sys.argv[-1] if {name!r} == "pico2wave" else sys.stdin.read()
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+rate = float(options["-r"]) if "-r" in options else float(re.search(r'level="(\\d+)"', said)[1])
+out = wave.open(options.get("-w") or options.get("-ow") or options["-o"], "wb")
+out.setparams((1, 2, 16_000, 0, "NONE", ""))
+out.writeframes(b"\\1\\2" * int(16_000 * {whole} / rate))
+out.close()
+open({heard!r}, "w").write(said)
+"""
+"""A second of noise at the program's usual rate, told as that program takes it."""
+
+
+@pytest.mark.parametrize(
+    ("program", "voice", "whole"),
+    [
+        ("pico2wave", Voice("pico", "de-DE"), 100),
+        ("RHVoice-test", Voice("rhvoice", "leticia-f123"), 100),
+        ("open_jtalk", Voice("open_jtalk", "nitech_jp_atr503_m001"), 1),
+    ],
+)
+def test_programs_are_told_how_fast_to_speak(
+    program: str, voice: Voice, whole: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = tmp_path / "heard"
+    there = tmp_path / program
+    there.write_text(
+        _PROGRAM.format(python=sys.executable, name=program, whole=whole, heard=str(heard))
+    )
+    there.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert voice in installed([voice])
+    for speed in (1.0, 2.0):
+        assert len(speak(voice, "3 < 4, eh", "de", speed)) == pytest.approx(16_000 / speed, abs=9)
+    assert "eh" in heard.read_text()
+    if program == "pico2wave":  # which reads tags
+        assert heard.read_text().count("<") == 2
 
 
 def test_engines_that_are_missing_are_named() -> None:

@@ -1,8 +1,9 @@
-"""Text to speech by the engines at hand: espeak-ng, flite, festival, and two neural voices.
+"""Text to speech by the engines at hand: Debian's, run as programs, and two neural voices.
 
-The first three are Debian packages, run as programs. The neural ones are ONNX models that come in
-wheels of the Python package index; they are unpacked as data, and onnxruntime (extra `voices`)
-runs them on phonemes that espeak-ng names.
+espeak-ng speaks any language, flite English, festival English and Italian, pico English, German,
+Spanish, French and Italian, RHVoice Portuguese and Russian, Open JTalk Japanese. The neural ones
+are ONNX models that come in wheels of the Python package index; they are unpacked as data, and
+onnxruntime (extra `voices`) runs them on phonemes that espeak-ng names.
 """
 
 import io
@@ -74,9 +75,22 @@ _OTHER_VOICES = {
         Voice("joe", "joe", 3),
         *(Voice("kokoro", style, 0.04) for style in _KOKORO_STYLES),  # English, with an accent
     ),
-    "it": (Voice("festival", "lp_diphone", 1), Voice("festival", "pc_diphone", 1)),
-    "ja": tuple(Voice("kokoro", style, 1) for style in _KOKORO_STYLES),
+    "de": (Voice("pico", "de-DE", 5),),
+    "es": (Voice("pico", "es-ES", 5),),
+    "fr": (Voice("pico", "fr-FR", 5),),
+    "it": (
+        Voice("pico", "it-IT", 5),
+        Voice("festival", "lp_diphone", 1),
+        Voice("festival", "pc_diphone", 1),
+    ),
+    "ja": (
+        Voice("open_jtalk", "nitech_jp_atr503_m001", 5),
+        *(Voice("kokoro", style, 1) for style in _KOKORO_STYLES),
+    ),
+    "pt": (Voice("rhvoice", "leticia-f123", 5),),
+    "ru": (Voice("rhvoice", "aleksandr-hq", 5),),
 }
+"""Of those whose licences let what learned from them be shared."""
 
 
 def installed(voices: Sequence[Voice]) -> tuple[Voice, ...]:
@@ -147,6 +161,35 @@ def _festival(name: str, text: str, language: str, stretch: float) -> tuple[np.n
         return _wave(wave.read_bytes())
 
 
+def _pico(name: str, text: str, language: str, stretch: float) -> tuple[np.ndarray, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        wave = Path(folder) / "wave.wav"
+        bare = text.replace("<", " ").replace(">", " ")  # it reads tags
+        tagged = f'<speed level="{round(100 / stretch)}">{bare}</speed>'
+        _run(["pico2wave", "-l", name, "-w", str(wave), tagged])
+        return _wave(wave.read_bytes())
+
+
+def _rhvoice(name: str, text: str, language: str, stretch: float) -> tuple[np.ndarray, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        wave = Path(folder) / "wave"
+        _run(["RHVoice-test", "-p", name, "-r", str(round(100 / stretch)), "-o", str(wave)], text)
+        return _wave(wave.read_bytes())
+
+
+_JTALK_WORDS = "/var/lib/mecab/dic/open-jtalk/naist-jdic"
+_JTALK_VOICES = Path("/usr/share/hts-voice")
+
+
+def _open_jtalk(name: str, text: str, language: str, stretch: float) -> tuple[np.ndarray, float]:
+    model = _JTALK_VOICES / name.replace("_", "-") / f"{name}.htsvoice"
+    command = ["open_jtalk", "-x", _JTALK_WORDS, "-m", str(model), "-r", f"{1 / stretch:.3f}"]
+    with tempfile.TemporaryDirectory() as folder:
+        wave = Path(folder) / "wave"
+        _run([*command, "-ow", str(wave)], text)
+        return _wave(wave.read_bytes())
+
+
 def _joe(name: str, text: str, language: str, stretch: float) -> tuple[np.ndarray, float]:
     session, config = _joe_model()
     ids = config["phoneme_id_map"]
@@ -188,6 +231,9 @@ ENGINES: dict[str, Callable[[str, str, str, float], tuple[np.ndarray, float]]] =
     "espeak": _espeak,
     "flite": _flite,
     "festival": _festival,
+    "pico": _pico,
+    "rhvoice": _rhvoice,
+    "open_jtalk": _open_jtalk,
     "joe": _joe,
     "kokoro": _kokoro,
 }
@@ -206,6 +252,9 @@ _FOUND: dict[str, Callable[[], bool]] = {
     "espeak": lambda: shutil.which("espeak-ng") is not None,
     "flite": lambda: shutil.which("flite") is not None,
     "festival": lambda: shutil.which("festival") is not None,
+    "pico": lambda: shutil.which("pico2wave") is not None,
+    "rhvoice": lambda: shutil.which("RHVoice-test") is not None,
+    "open_jtalk": lambda: shutil.which("open_jtalk") is not None,
     "joe": _has_onnxruntime,
     "kokoro": _has_onnxruntime,
 }
