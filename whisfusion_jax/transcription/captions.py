@@ -2,12 +2,13 @@
 
 Each round hears the last few seconds and writes on from the words that stand (a denoiser takes them
 as given). What two rounds in a row say alike, from the first word on, stands (local agreement, as
-Macháček et al., 2023, have it); behind a pause the whole utterance is heard once more at leisure.
+Macháček et al., 2023, have it), three where a word isn't sure; behind a pause the whole utterance
+is heard once more at leisure.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import numpy as np
 
@@ -42,6 +43,8 @@ class CaptionsConfig:
     """An utterance; longer ones are parted between two words."""
     margin: float = 0.4
     """The last word is taken for whole so long before the audio's end."""
+    sure: float = 0.4
+    """The confidence from which a word stands that two rounds say alike; others take three."""
     edge: float = 0.6
     """That is kept before the speech, and behind it."""
 
@@ -61,6 +64,8 @@ class Utterance:
     """Those that stand; times in seconds of the recording."""
     guess: list[Word] = field(default_factory=list)
     """What the last round says beside."""
+    alike: int = 0
+    """Its first words that the round before said, too."""
     heard: int = 0
     """Samples of the last round's."""
     window: int = 0
@@ -151,11 +156,8 @@ class Captions:
         offset = (utterance.begin + utterance.window) / SAMPLE_RATE
         words = [_later(word, offset) for word in segment.words] if segment else []
         rest = words[utterance.standing :]
-        agreed = _alike(utterance.guess, rest)
-        end = (utterance.begin + utterance.heard) / SAMPLE_RATE - self.config.margin
-        if agreed == len(rest) and agreed and (rest[-1].end or 0) > end:
-            agreed -= 1
-        utterance.guess = rest[agreed:]
+        agreed = self._agreed(utterance, rest)
+        utterance.guess, utterance.alike = rest[agreed:], utterance.alike - agreed
         if segment is None or not agreed:
             return []
         if utterance.standing:  # with what is written behind it
@@ -169,6 +171,16 @@ class Captions:
             utterance.tokens = self._bare(segment.tokens, spans[utterance.standing - 1])
             self._trim(utterance, words[: utterance.standing], spans)
         return new
+
+    def _agreed(self, utterance: Utterance, rest: Sequence[Word]) -> int:
+        """How many first words of a round's stand; takes down how many the one before said."""
+        alike = _alike(utterance.guess, rest)
+        end = (utterance.begin + utterance.heard) / SAMPLE_RATE - self.config.margin
+        if alike == len(rest) and alike and (rest[-1].end or 0) > end:
+            alike -= 1
+        again, utterance.alike = utterance.alike, alike
+        stands = (n < again or word.confidence >= self.config.sure for n, word in enumerate(rest))
+        return sum(takewhile(bool, islice(stands, alike)))
 
     def _bare(self, tokens: tuple[int, ...], last: tuple[int, int]) -> tuple[int, ...]:
         """Tokens up to a word's letters."""
@@ -253,6 +265,7 @@ class Captions:
         behind.words, utterance.words = utterance.words[keep:], utterance.words[:keep]
         behind.tokens, behind.standing = utterance.tokens, utterance.standing
         behind.guess, utterance.guess = utterance.guess, []
+        behind.alike, utterance.alike = utterance.alike, 0
         utterance.samples, utterance.over = utterance.samples[:cut], True
 
 
