@@ -79,6 +79,9 @@ def test_words_that_are_not_sure_take_three_rounds(tokenizer: WhisperTokenizer) 
         assert heard.round(1, f"The {text}", [0.2, 0.6], confidence=0.1) == stand
     assert heard.round(1, "The brook runs on", [0.2, 0.6, 3.2, 3.6]) == []
     assert heard.round(1, "The brook runs on", [0.2, 0.6, 3.2, 3.6]) == ["runs", "on"]
+    heard.captions.late = True
+    assert heard.round(1, "The brook runs on sand", [0.2, 0.6, 3.2, 3.6, 5.0], 0.1) == []
+    assert heard.round(1, "The brook runs on sand", [0.2, 0.6, 3.2, 3.6, 5.0], 0.1) == ["sand"]
 
 
 def test_a_word_at_the_end_may_go_on(tokenizer: WhisperTokenizer) -> None:

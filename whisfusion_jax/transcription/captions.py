@@ -90,7 +90,7 @@ class Captions:
         self.config = config
         self.language = language
         self.late = False
-        """Rounds take long: less is to be heard in each."""
+        """Rounds take long: less is to be heard in each, and no word waits for a third."""
         self._tokenizer = tokenizer
         self._edge = int(config.edge * SAMPLE_RATE)
         self._voice = Voice()
@@ -179,7 +179,8 @@ class Captions:
         if alike == len(rest) and alike and (rest[-1].end or 0) > end:
             alike -= 1
         again, utterance.alike = utterance.alike, alike
-        stands = (n < again or word.confidence >= self.config.sure for n, word in enumerate(rest))
+        sure = 0.0 if self.late else self.config.sure
+        stands = (n < again or word.confidence >= sure for n, word in enumerate(rest))
         return sum(takewhile(bool, islice(stands, alike)))
 
     def _bare(self, tokens: tuple[int, ...], last: tuple[int, int]) -> tuple[int, ...]:
