@@ -62,11 +62,12 @@ def test_a_set_is_made_twice_the_same(tmp_path: Path) -> None:
 
 
 _PROGRAM = """#!{python}
-import re, sys, wave
+import sys, wave
 said = sys.argv[-1] if {name!r} == "pico2wave" else sys.stdin.read()
-options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-rate = float(options["-r"]) if "-r" in options else float(re.search(r'level="(\\d+)"', said)[1])
-out = wave.open(options.get("-w") or options.get("-ow") or options["-o"], "wb")
+speed = sys.argv[sys.argv.index("-r") + 1] if "-r" in sys.argv else said.split('"')[1]
+rate = float(speed)
+to = next(word for word in sys.argv if word.endswith(".wav"))
+out = wave.open(to, "wb")
 out.setparams((1, 2, 16_000, 0, "NONE", ""))
 out.writeframes(b"\\1\\2" * int(16_000 * {whole} / rate))
 out.close()

@@ -162,19 +162,14 @@ def _festival(name: str, text: str, language: str, stretch: float) -> tuple[np.n
 
 
 def _pico(name: str, text: str, language: str, stretch: float) -> tuple[np.ndarray, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        wave = Path(folder) / "wave.wav"
-        bare = text.replace("<", " ").replace(">", " ")  # it reads tags
-        tagged = f'<speed level="{round(100 / stretch)}">{bare}</speed>'
-        _run(["pico2wave", "-l", name, "-w", str(wave), tagged])
-        return _wave(wave.read_bytes())
+    bare = text.replace("<", " ").replace(">", " ")  # it reads tags
+    tagged = f'<speed level="{round(100 / stretch)}">{bare}</speed>'
+    return _to_file(lambda wave: ["pico2wave", "-l", name, "-w", wave, tagged])
 
 
 def _rhvoice(name: str, text: str, language: str, stretch: float) -> tuple[np.ndarray, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        wave = Path(folder) / "wave"
-        _run(["RHVoice-test", "-p", name, "-r", str(round(100 / stretch)), "-o", str(wave)], text)
-        return _wave(wave.read_bytes())
+    command = ["RHVoice-test", "-p", name, "-r", str(round(100 / stretch))]
+    return _to_file(lambda wave: [*command, "-o", wave], text)
 
 
 _JTALK_WORDS = "/var/lib/mecab/dic/open-jtalk/naist-jdic"
@@ -184,10 +179,7 @@ _JTALK_VOICES = Path("/usr/share/hts-voice")
 def _open_jtalk(name: str, text: str, language: str, stretch: float) -> tuple[np.ndarray, float]:
     model = _JTALK_VOICES / name.replace("_", "-") / f"{name}.htsvoice"
     command = ["open_jtalk", "-x", _JTALK_WORDS, "-m", str(model), "-r", f"{1 / stretch:.3f}"]
-    with tempfile.TemporaryDirectory() as folder:
-        wave = Path(folder) / "wave"
-        _run([*command, "-ow", str(wave)], text)
-        return _wave(wave.read_bytes())
+    return _to_file(lambda wave: [*command, "-ow", wave], text)
 
 
 def _joe(name: str, text: str, language: str, stretch: float) -> tuple[np.ndarray, float]:
@@ -270,6 +262,14 @@ def _run(command: Sequence[str], text: str = "") -> bytes:
     except subprocess.SubprocessError as error:
         raise WhisfusionError(f"{command[0]} failed: {error}") from None
     return done.stdout
+
+
+def _to_file(command: Callable[[str], Sequence[str]], text: str = "") -> tuple[np.ndarray, float]:
+    """What a program says that writes to a file, whose name its command gets."""
+    with tempfile.TemporaryDirectory() as folder:
+        wave = Path(folder) / "said.wav"
+        _run(command(str(wave)), text)
+        return _wave(wave.read_bytes())
 
 
 def _wave(data: bytes) -> tuple[np.ndarray, float]:
