@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import ROUNDS, SAMPLES, load_clips, open_bundle
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
 from whisfusion_jax.bundle import Bundle, abstract_denoiser, abstract_whisper
 from whisfusion_jax.config import WHISPER_SIZES, DenoiserConfig, TokenRules, WhisperConfig

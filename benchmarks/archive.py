@@ -24,7 +24,7 @@ from benchmarks.common import load_clips
 from tests.support import TINY, random_bundle, speechlike
 from tests.support import manifest as write_manifest
 from tests.training.tiny import write_wave
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.hub import CLIPS

@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.common import SAMPLES, load_clips
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.cli import keep_compiled_programs
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.text.normalise import normaliser_for

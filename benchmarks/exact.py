@@ -33,7 +33,7 @@ from benchmarks.common import (
 )
 from eval import test_set
 from tests.support import draws_of, random_denoising_bundle
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import keep_compiled_programs

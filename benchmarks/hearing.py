@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import SAMPLES, alternate, load_clips, open_bundle, timing_table
-from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
+from whisfusion_jax.audio.mel import log_mel
 from whisfusion_jax.audio.windows import BUCKETS, SPARE_SECONDS, WINDOW_SECONDS
 from whisfusion_jax.cli import keep_compiled_programs
 from whisfusion_jax.config import FRAMES_PER_SECOND

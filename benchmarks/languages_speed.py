@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmarks.common import alternate, load_faster_whisper, open_bundle
 from benchmarks.exact import BUCKET, Bench
 from benchmarks.languages import SETS, rate_of
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import keep_compiled_programs
 from whisfusion_jax.data.sources import Example, Prepared

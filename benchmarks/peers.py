@@ -33,7 +33,8 @@ from benchmarks.common import (
     transformers_generate,
 )
 from tools.convert_weights.verify import reference
-from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
+from whisfusion_jax.audio.mel import log_mel
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, pad_to
 from whisfusion_jax.cli import keep_compiled_programs

@@ -5,6 +5,8 @@ from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).parent.parent / "whisfusion_jax"
 
 
@@ -54,3 +56,13 @@ def test_models_know_nothing_of_decoding_and_decoding_nothing_of_files() -> None
     assert not found["models"] & {"decoding", "diffusion", "bundle", "data"}
     assert not found["decoding"] & {"audio", "bundle", "data"}
     assert not found["parallel"] & {"decoding", "training", "data", "bundle"}
+
+
+def test_the_package_names_what_most_need() -> None:
+    import whisfusion_jax
+
+    assert set(whisfusion_jax.__all__) <= set(dir(whisfusion_jax))
+    for name in whisfusion_jax.__all__:
+        assert getattr(whisfusion_jax, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Transcribe'"):
+        _ = whisfusion_jax.Transcribe

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.cli import run
 

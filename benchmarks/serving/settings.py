@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.serving.live import Captioned, changed, delays
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.cli import keep_compiled_programs
 from whisfusion_jax.data.manifest import read_manifest

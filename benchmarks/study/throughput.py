@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.common import alternate, load_clips
 from benchmarks.exact import BUCKET, Bench
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.config import FRAMES_PER_SECOND, WHISPER_SIZES, WhisperConfig
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.unmasking import Repair

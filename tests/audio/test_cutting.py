@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import SAMPLES
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.cutting import cut_windows, speech_spans
-from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.audio.windows import Window
 

@@ -2,7 +2,7 @@ import numpy as np
 
 from tests.conftest import SAMPLES
 from tests.support import SIGNALS
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.audio.voice import MOMENT, MOMENTS_PER_SECOND, speech_probabilities
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.windows import Window, bucket_for, pad_to
 
 

@@ -14,7 +14,7 @@ from tests.conversion.test_canary import sound
 from tests.parakeet import PIECES, SMALL, tensors, write_transformers
 from tests.training.tiny import WORDS, tiny_run
 from whisfusion_jax import Transcriber
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.audio.windows import pad_to
 from whisfusion_jax.bundle import Bundle

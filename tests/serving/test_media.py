@@ -1,6 +1,8 @@
 """Recordings of strangers, decoded in processes of their own."""
 
 import io
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -101,3 +103,9 @@ def test_nothing_of_the_server_is_opened(media: Media, tmp_path: Path) -> None:
     ):
         with pytest.raises(AudioError):
             media.decode(text.encode()).result()
+
+
+def test_decoding_needs_no_jax() -> None:
+    names = "import sys, whisfusion_jax.serving.media_worker; print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", names], capture_output=True, check=True)
+    assert done.stdout.strip() == b"False"

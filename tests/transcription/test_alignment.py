@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.conftest import SAMPLES
 from tests.support import TINY
 from whisfusion_jax import Transcriber
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.models.encoder import AudioStates

@@ -9,7 +9,7 @@ import pytest
 import whisfusion_jax
 from tests.conftest import SAMPLES
 from whisfusion_jax import Transcriber
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.audio.voice import MOMENT, speech_probabilities
 from whisfusion_jax.bundle import Bundle

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS
 from whisfusion_jax.bundle import abstract_denoiser, abstract_whisper
 from whisfusion_jax.config import (

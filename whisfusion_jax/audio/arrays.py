@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import soxr
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.errors import AudioError
 
+SAMPLE_RATE = 16_000
+"""Samples a second of all audio inside the project."""
 _CANCELLED = 0.05
 """Channels whose mean has less than this share of the loudest one's power cancel each other out."""
 

@@ -5,7 +5,7 @@ from itertools import chain
 
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.voice import MOMENT, speech_probabilities
 from whisfusion_jax.audio.windows import Span, Window
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-SAMPLE_RATE = 16_000
-"""Samples a second of all audio inside the project."""
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
+
 HOP = 160
 """Samples between mel frames: 100 frames a second."""
 WINDOW = 400

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.config import FRAMES_PER_SECOND
 
 _ABOVE_FLOOR = 4.0

@@ -11,8 +11,7 @@ import numpy as np
 import soxr
 from etils import epath
 
-from whisfusion_jax.audio.arrays import mixed
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE, mixed
 from whisfusion_jax.errors import AudioError
 from whisfusion_jax.places import in_bucket, place
 

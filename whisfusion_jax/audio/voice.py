@@ -7,7 +7,7 @@ from importlib.resources import files
 import numpy as np
 import onnxruntime
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 
 MOMENT = 512
 """Samples that one probability is for, 32 ms."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.config import FRAMES_PER_SECOND
 
 WINDOW_SECONDS = 30

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE, log_mel
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
+from whisfusion_jax.audio.mel import log_mel
 from whisfusion_jax.audio.windows import SPARE_SECONDS, WINDOW_SECONDS, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import FRAMES_PER_SECOND, MemoryConfig

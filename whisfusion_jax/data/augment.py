@@ -9,7 +9,7 @@ import av
 import numpy as np
 import soxr
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 
 
 def augment(samples: np.ndarray, other: np.ndarray, draw: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ import grain
 import jax
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.config import FRAMES_PER_SECOND, CtcConfig, ModelConfig
 from whisfusion_jax.data.encoded import TOP, Examples
 from whisfusion_jax.decoding.canvas import CANVASES, canvas_for

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import ModelConfig

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.config import FRAMES_PER_SECOND, CtcConfig, ModelConfig
 from whisfusion_jax.data.batches import Batch
 from whisfusion_jax.data.encoded import encode

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.windows import bucket_for, pad_to
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.data.encoded import TOP, Row, read_row

@@ -9,8 +9,7 @@ import numpy as np
 import soxr
 import tensorflow_datasets as tfds
 
-from whisfusion_jax.audio.arrays import check_samples
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE, check_samples
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.data.augment import augment
 from whisfusion_jax.data.manifest import read_manifest

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.data.features import speech_features, to_int16
 from whisfusion_jax.data.voices import Voice, installed, speak, voices_for
 from whisfusion_jax.errors import WhisfusionError

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.data.voice_models import joe_files, kokoro_files
 from whisfusion_jax.errors import WhisfusionError

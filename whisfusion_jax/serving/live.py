@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.serving.requests import Requests
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
 from whisfusion_jax.transcription.captions import Captions, CaptionsConfig, Utterance, rest_of

@@ -13,7 +13,7 @@ from typing import IO
 
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.read import audio_pieces
 from whisfusion_jax.errors import AudioError
 

@@ -17,7 +17,7 @@ import numpy as np
 import soxr
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.serving.guard import error_fields
 from whisfusion_jax.serving.live import Began, Ended, Event, Live, Stands, Written

@@ -10,7 +10,7 @@ from itertools import count
 
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.transcription.fixing import Known
 from whisfusion_jax.transcription.transcriber import Transcriber

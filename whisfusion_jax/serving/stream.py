@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.serving.live import Event, Guessed, Live, Stands, Written
 from whisfusion_jax.serving.media import Media, MediaStream

@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from rich.progress import Progress
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.config import DenoiserConfig, TrainConfig
 from whisfusion_jax.data.batches import Batch, Plan, batches

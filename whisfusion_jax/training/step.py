@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS
 from whisfusion_jax.data.batches import Batch
 from whisfusion_jax.data.encoded import encode

@@ -12,7 +12,7 @@ from itertools import islice, takewhile
 
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.voice import MOMENT, Voice
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
 from whisfusion_jax.transcription.transcript import Transcript

@@ -8,8 +8,8 @@ half the length, cut in other pauses; the third is no text (docs/long_recordings
 import zlib
 from dataclasses import replace
 
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.cutting import cut_windows, speech_spans
-from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.windows import Window
 from whisfusion_jax.transcription.pieces import Again, Doubt, Piece
 from whisfusion_jax.transcription.transcript import Segment

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS, frames_of, pad_to
 from whisfusion_jax.config import ROWS
 from whisfusion_jax.decoding.canvas import canvas_for

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from whisfusion_jax.audio.mel import SAMPLE_RATE
+from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.quiet import quiet_frames, without_quiet
 from whisfusion_jax.audio.windows import Window
 from whisfusion_jax.config import FRAMES_PER_SECOND

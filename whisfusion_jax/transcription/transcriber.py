@@ -12,9 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike, DTypeLike
 
-from whisfusion_jax.audio.arrays import samples_of
+from whisfusion_jax.audio.arrays import SAMPLE_RATE, samples_of
 from whisfusion_jax.audio.cutting import cut_windows
-from whisfusion_jax.audio.mel import SAMPLE_RATE
 from whisfusion_jax.audio.read import audio_pieces
 from whisfusion_jax.audio.windows import (
     BUCKETS,
