@@ -12,7 +12,7 @@ from whisfusion_jax.transcription.transcript import Segment
 
 _PATIENCE_SECONDS = 1.0
 """How long a batch waits to become full while nothing can be read."""
-_LET_BEFORE = 4
+_LET_BEFORE = 2
 """Later recordings that go before each further window of one."""
 
 
@@ -39,7 +39,7 @@ def in_batches(
 
     A full batch goes first; else, once a few batches' worth of windows wait or no more can be read
     for the moment, those of the one that waited longest. Without an order recordings take turns:
-    urgent ones first, and each further window of one lets a few later ones go before it.
+    urgent ones first, and each further window of one lets two later ones go before it.
 
     Args:
         read: each recording's pieces in order, then itself; it is read in a thread, no more than a
@@ -139,9 +139,10 @@ def _place(piece: Piece) -> tuple[int, int]:
     return piece.recording.number, piece.number
 
 
-def _turn(piece: Piece) -> tuple[bool, int]:
+def _turn(piece: Piece) -> tuple[bool, int, int]:
     """Each window lets some later recordings go first, and no more: a long one ends, too."""
-    return not piece.recording.urgent, piece.recording.number + _LET_BEFORE * piece.number
+    recording = piece.recording
+    return not recording.urgent, recording.number + _LET_BEFORE * piece.number, piece.number
 
 
 @dataclass(frozen=True)
