@@ -117,12 +117,20 @@ def test_rows_do_not_touch_each_other() -> None:
 
 
 def test_two_thirds_as_many_passes_as_tokens_whatever_the_neighbours_take() -> None:
-    strange = [STRANGE] * 5  # four passes, which are not enough
-    drafts = [strange, [STRANGE] * 12, TEXT]
+    backwards = TEXT[::-1]  # of which something is left after passes that are not enough
+    drafts = [backwards[:6], backwards, TEXT]
     together = repaired(drafts, how=OWN)
-    assert together.steps.ravel().tolist() == [4, 9, 1]
+    assert together.steps.ravel().tolist() == [5, 9, 1]
     alone = [text for draft in drafts for text in texts_of(repaired([draft], how=OWN))]
     assert texts_of(together) == alone
+
+
+def test_a_draft_that_is_too_short_cuts_no_text_off_at_once() -> None:
+    short = TEXT[:5]  # with its end, six tokens: four passes, and two more
+    found = repaired([short], how=OWN)
+    assert (texts_of(found), found.steps.tolist()) == ([TEXT[:11]], [[6]])
+    told = repaired([short])
+    assert (texts_of(told), told.steps.tolist()) == ([TEXT[:9]], [[4]])
 
 
 def test_what_is_written_says_in_which_pass() -> None:

@@ -34,7 +34,8 @@ class Repairs:
     """Positions that a pass reads."""
     steps: int | None
     """Passes at most; `length` is enough for any text; None is two thirds as many as a draft has
-    tokens, its end among them (docs/results.md)."""
+    tokens, its end among them (docs/results.md), and where it has nothing left but Whisper has not
+    ended the text, as many as it has tokens."""
     prices: Prices = field(default_factory=Prices)
 
 
@@ -50,12 +51,15 @@ class _State:
     done: jax.Array
     """[rows]: the text has ended."""
     most: jax.Array
-    """[rows]: passes."""
+    """[rows, 2]: passes while the draft says more, and where it has nothing left."""
     cache: Cache
 
-    def live(self) -> jax.Array:
+    def live(self, end: int) -> jax.Array:
         """[rows] bool: what goes on."""
-        return ~self.done & (self.step < self.most)
+        following = jnp.take_along_axis(self.draft.tokens, self.start[:, None] + 1, axis=1)
+        left = (following[:, 0] == end).astype(jnp.int32)
+        most = jnp.take_along_axis(self.most, left[:, None], axis=1)[:, 0]
+        return ~self.done & (self.step < most)
 
 
 def repair(
@@ -103,7 +107,8 @@ def repair(
         cache=said.cache,
     )
 
-    last = while_any(_State.live, partial(_pass, denoiser, first, how), cross, begun)
+    live = partial(_State.live, end=vocabulary.end)
+    last = while_any(live, partial(_pass, denoiser, first, how), cross, begun)
     # What follows a text that has ended is nothing.
     there = (jnp.arange(tokens.shape[1]) <= last.start[:, None]) | ~last.done[:, None]
     found = last.written
@@ -118,11 +123,11 @@ def repair(
 
 
 def _most(how: Repairs, draft: Draft) -> jax.Array:
-    """[rows] int32: passes that each may take."""
+    """[rows, 2] int32: passes that each may take, as `_State` has them."""
     tokens = (draft.tokens != how.vocabulary.end).sum(1) + 1
     if how.steps is None:
-        return (2 * tokens + 2) // 3
-    return jnp.full_like(tokens, how.steps)
+        return jnp.stack([(2 * tokens + 2) // 3, tokens], axis=1)
+    return jnp.full((len(tokens), 2), how.steps)
 
 
 def _pass(
@@ -164,7 +169,7 @@ def _pass(
     fixed_at = stood(fixed_at, jnp.broadcast_to(state.step + 1, stands.shape))
 
     # What doesn't go on stays as it is, whatever its neighbours do.
-    live = state.live()
+    live = state.live(end)
 
     def going(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(jnp.expand_dims(live, range(1, new.ndim)), new, old)
