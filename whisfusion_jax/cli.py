@@ -331,7 +331,6 @@ def serve(
     key = os.environ.get("WHISFUSION_API_KEY")
     allowed = ServerConfig(
         model=decoding.bundle,
-        task=decoding.task,
         key=key,
         most=requests,
         streams=streams,

@@ -94,7 +94,6 @@ def test_events(served: Served, texts: list[str]) -> None:
         (b"", {}, 400, "audio"),
         (sound(0), {"language": "xx"}, 400, "xx"),
         (sound(0), {"response_format": "docx"}, 400, "response_format"),
-        (sound(0), {"prompt": "Names"}, 400, "prompt"),
         (sound(0), {"temperature": 7}, 400, "temperature"),
         (sound(0), {"extra_body": {"fix": ["a=b"]}}, 400, "known"),
         (b"ffconcat version 1.0\nfile README.md\n", {}, 400, "not readable as audio"),
@@ -112,7 +111,16 @@ def test_what_can_not_be_is_said(
     assert raised.value.status_code == status
 
 
-def test_translation_is_another_server(served: Served) -> None:
+def test_a_prompt_is_what_transcribe_makes_of_it(
+    served: Served, bundle: Path, texts: list[str]
+) -> None:
+    create, prompt = served.client().audio.transcriptions.create, "Names and nothing else"
+    found = create(model="whisper-1", file=("3.wav", sound(3)), prompt=prompt).text
+    prompted = Transcriber(Bundle.open(bundle), decoder="ar", initial_prompt=prompt)
+    assert found == prompted.transcribe(io.BytesIO(sound(3))).text != texts[3]
+
+
+def test_a_model_of_english_translates_nothing(served: Served) -> None:
     create = served.client().audio.translations.create
     with (
         pytest.warns(DeprecationWarning, match="deprecated"),

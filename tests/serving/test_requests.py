@@ -11,6 +11,7 @@ import pytest
 
 from whisfusion_jax.errors import AudioError
 from whisfusion_jax.serving.requests import BusyError, Requests
+from whisfusion_jax.transcription.turns import Ask
 
 
 class Fails:
@@ -32,16 +33,16 @@ class Fails:
 def test_who_comes_behind_a_failure_is_served() -> None:
     requests = Requests(Fails(), most=8, backlog=1, patience=0.01)  # type: ignore[arg-type]
     for _ in range(3):
-        broken, fine = requests.ask(np.zeros(1)), requests.ask(np.zeros(5))
+        broken, fine = requests.ask(Ask(np.zeros(1))), requests.ask(Ask(np.zeros(5)))
         with pytest.raises(MemoryError):
             broken.result(10)
         assert fine.result(10).seconds == 5
     with pytest.raises(AudioError):
-        requests.ask(np.zeros(2)).result(10)
+        requests.ask(Ask(np.zeros(2))).result(10)
     requests.close()
     assert requests.under_way == 0
     with pytest.raises(BusyError):
-        requests.ask(np.zeros(5))
+        requests.ask(Ask(np.zeros(5)))
 
 
 class Waits:
@@ -61,12 +62,12 @@ def test_places_and_hours_are_counted() -> None:
     with requests.place():
         with requests.place(), pytest.raises(BusyError, match="2 requests"), requests.place():
             pass
-        first = requests.ask(np.zeros(11 * 16_000))  # alone it may be as long as any
+        first = requests.ask(Ask(np.zeros(11 * 16_000)))  # alone it may be as long as any
         with pytest.raises(BusyError, match="11 s"):
-            requests.ask(np.zeros(16_000))
+            requests.ask(Ask(np.zeros(16_000)))
         transcriber.may.set()
         assert first.result(10).seconds == 11 * 16_000
-        assert requests.ask(np.zeros(16_000)).result(10)
+        assert requests.ask(Ask(np.zeros(16_000))).result(10)
     assert requests.under_way == 0
     requests.close()
     with pytest.raises(BusyError), requests.place():

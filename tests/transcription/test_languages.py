@@ -1,6 +1,7 @@
 """Diffusion on a multilingual Whisper: languages that are heard, and translation."""
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from whisfusion_jax.config import BundleConfig, CtcConfig
 from whisfusion_jax.decoding.unmasking import Repair, TopN
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.storage import Tensor
+from whisfusion_jax.text.tokenizer import Task
+from whisfusion_jax.transcription.decoders import DecoderName
+from whisfusion_jax.transcription.turns import Ask
 
 MANY = dataclasses.replace(TINY, vocabulary=51_865)
 HEAD = dataclasses.replace(CtcConfig.of_whisper(TINY), pieces=256, layers=1)
@@ -58,11 +62,31 @@ def test_all_decoders_translate_alike(bundle: Bundle) -> None:
     assert all(other == expected for other in others)
 
 
+@pytest.mark.parametrize("decoder", ["ar", "exact"])
+def test_recordings_with_tasks_of_their_own_share_a_batch(
+    bundle: Bundle, decoder: DecoderName
+) -> None:
+    transcriber = Transcriber(bundle, decoder=decoder, batch_size=4)
+    tasks = get_args(Task)
+    for task in tasks:
+        transcriber.check_task(task)
+    asks = iter([Ask(CLIPS[0], "de", task) for task in tasks])
+    found = dict(transcriber.as_finished(lambda wait: next(asks, None), patience=0.1))
+    texts = [found[number].text for number in range(2)]
+    assert texts == [
+        Transcriber(bundle, decoder=decoder, task=task).transcribe(CLIPS[0], "de").text
+        for task in tasks
+    ]
+    assert texts[0] != texts[1]
+
+
 def test_what_never_learned_to_translate_says_so(bundle: Bundle) -> None:
     with pytest.raises(WhisfusionError, match="diffusion by a rule writes what is said"):
         Transcriber(bundle, decoder="diffusion", task="translate", rule=TopN(4))
     with pytest.raises(WhisfusionError, match="ctc writes what is said"):
         Transcriber(bundle, decoder="ctc", task="translate")
+    with pytest.raises(WhisfusionError, match="diffusion was started to transcribe"):
+        Transcriber(bundle, decoder="diffusion").check_task("translate")
 
 
 def test_languages_share_a_batch(bundle: Bundle) -> None:

@@ -20,6 +20,7 @@ from whisfusion_jax.decoding.unmasking import RandomRemask, Threshold
 from whisfusion_jax.errors import AudioError, BundleError, WhisfusionError
 from whisfusion_jax.text.normalise import normaliser_for
 from whisfusion_jax.transcription.decoders import DecoderName
+from whisfusion_jax.transcription.turns import Ask
 
 CLIPS = [speechlike(seconds, seed) for seed, seconds in enumerate((2, 12, 1.2, 3, 5.4, 0.3))]
 
@@ -358,8 +359,24 @@ def test_buckets_and_batches_of_all_sizes_share_a_decoder(tmp_path: Path) -> Non
 def test_an_initial_prompt_gives_the_style(decoder: DecoderName) -> None:
     file = SAMPLES / "LJ001-0018.flac"
     prompt = "the first bokes were prynted in blacke letter"
-    settings = {"decoder": decoder, "word_times": True, "initial_prompt": prompt}
-    found = Transcriber.from_bundle("tiny.en", **settings).transcribe(file)
+    settings = {"decoder": decoder, "word_times": True, "batch_size": 4}
+    prompted = Transcriber.from_bundle("tiny.en", initial_prompt=prompt, **settings)
+    found = prompted.transcribe(file)
+    # Each may have its own, of any length, and shares a batch with others.
+    transcriber = Transcriber.from_bundle("tiny.en", **settings)
+    prompts = iter(["Quetzalcoatl, Xerxes. " * 30, prompt, None])
+
+    def asked(wait: bool) -> Ask | None:
+        given = next(prompts, "")
+        return None if given == "" else Ask(file, earlier=transcriber.earlier(given))
+
+    own = dict(transcriber.as_finished(asked, patience=0.1))
+    for number, alike in ((1, found), (2, transcriber.transcribe(file))):
+        same = own[number]
+        assert isinstance(same, Transcript)
+        assert same.text == alike.text
+        assert [word.start for word in same.words] == [word.start for word in alike.words]
+    assert len({found.text for found in own.values() if isinstance(found, Transcript)}) > 1
     # No comma, as in the prompt.
     assert found.text.startswith("The first books were printed in")
     assert "letter i.e." in found.text

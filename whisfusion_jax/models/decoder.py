@@ -20,11 +20,33 @@ Cache = tuple[KeysValues, ...]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class CrossCache:
-    """Cross-attention's keys and values: made once an utterance, read at every step."""
+    """What every step reads of an utterance: cross-attention's keys and values, made once."""
 
     layers: tuple[KeysValues, ...]
     bias: jax.Array | None
     """[batch, 1, 1, positions], otherwise as in AudioStates."""
+    skipped: jax.Array | None = None
+    """[batch] int32: the first positions of each row that hold nothing, so that rows with longer
+    and shorter prompts end these in one place; None is none."""
+
+    def counted(self, at: jax.Array) -> jax.Array:
+        """Positions, [n] or [batch, ..., n], as each row's own text counts them."""
+        if self.skipped is None:
+            return at
+        by_row = self.skipped.reshape(-1, *[1] * max(at.ndim - 1, 1))
+        return jnp.maximum(at - by_row, 0)
+
+    def held(self, at: jax.Array, positions: int) -> jax.Array | bool:
+        """Which positions hold anything for queries at [batch, ..., n], of all there are.
+
+        Returns:
+            [batch, ..., n, positions] bool. What is skipped sees itself: a softmax over nothing
+            would spoil all others.
+        """
+        if self.skipped is None:
+            return True
+        where = jnp.arange(positions)
+        return (where >= self.skipped.reshape(-1, *[1] * at.ndim)) | (where == at[..., None])
 
 
 def cross_cache(blocks: nnx.List, audio: AudioStates) -> CrossCache:
@@ -116,9 +138,9 @@ class Decoder(nnx.Module):
             hidden states [batch, n, width] (see `logits`), and the cache with n more positions.
         """
         position, n = jnp.asarray(position), tokens.shape[1]
-        at = position + jnp.arange(n)
-        x = self.embed(tokens, at)
-        sight = jnp.arange(cache[0][0].shape[2]) <= at[:, None]
+        at, room = position + jnp.arange(n), cache[0][0].shape[2]
+        x = self.embed(tokens, cross.counted(at))
+        sight = (jnp.arange(room) <= at[:, None]) & cross.held(at[None, None], room)
         written = []
         for block, cached, audio in zip(self.blocks, cache, cross.layers, strict=True):
             x, cached = block(x, cached, position, sight, audio, cross.bias)
@@ -126,7 +148,11 @@ class Decoder(nnx.Module):
         return self.norm(x), tuple(written)
 
     def embed(self, tokens: jax.Array, at: jax.Array) -> jax.Array:
-        """[batch, n] tokens at positions [n] to the first block's input, [batch, n, width]."""
+        """[batch, n] tokens at positions, [n] or of each row, to the first block's input.
+
+        Returns:
+            [batch, n, width].
+        """
         x = self.embedding[tokens] + self.positions[at]
         return x if self.embedding_norm is None else self.embedding_norm(x)
 

@@ -171,14 +171,15 @@ class Denoiser(nnx.Module):
         batch, canvases, n = canvas.shape
         prompts = jnp.broadcast_to(prompt[:, None], (batch, canvases, prompt.shape[1]))
         tokens = jnp.concatenate([prompts, canvas], axis=-1)
-        masked = tokens == self.mask_token
-        x = self.embed(tokens, jnp.arange(tokens.shape[-1]))
+        masked, at = tokens == self.mask_token, jnp.arange(tokens.shape[-1])[None, None]
+        counted = audio.counted(at) if isinstance(audio, CrossCache) else at
+        x = self.embed(tokens, counted)
         if self.warm:
-            at = jnp.arange(tokens.shape[-1])[None, None]
             if self.both_ways:
                 view = _View(masked[..., None], None, at[..., None, :] > at[..., None])
             else:
-                view = _view(masked, at, tokens.shape[-1], prompt.shape[1])
+                held = audio.held(at, at.shape[-1]) if isinstance(audio, CrossCache) else True
+                view = _view(masked, at, tokens.shape[-1], prompt.shape[1], held)
         else:
             view = _View(masked[..., None], None, None)
         if isinstance(audio, CrossCache):
@@ -234,12 +235,13 @@ class Denoiser(nnx.Module):
         """
         at = start[..., None] + jnp.arange(size)
         limit = jnp.minimum(start + size, end)[..., None]
+        held = cross.held(at, tokens.shape[-1])
         if masks or mended:
-            view = _view(tokens == self.mask_token, at, limit, prompt, mended)
+            view = _view(tokens == self.mask_token, at, limit, prompt, held, mended)
         else:
-            behind = jnp.arange(tokens.shape[-1]) <= at[..., None]
+            behind = (jnp.arange(tokens.shape[-1]) <= at[..., None]) & held
             view = _View(None, behind.reshape(-1, 1, *behind.shape[2:]), None)
-        x = self.embed(jnp.take_along_axis(tokens, at, axis=-1), at)
+        x = self.embed(jnp.take_along_axis(tokens, at, axis=-1), cross.counted(at))
         written = []
         for block, audio, before in zip(self.blocks, cross.layers, cache, strict=True):
             x, attended = block(x, view, audio, cross.bias, (before, start.ravel()))
@@ -293,6 +295,7 @@ def _view(
     at: jax.Array,
     limit: jax.Array | int,
     prompt: int,
+    held: jax.Array | bool,
     mended: bool | None = None,
 ) -> _View:
     """How a warm denoiser's queries look: all back, and those that are asked at known tokens ahead.
@@ -308,6 +311,7 @@ def _view(
         at: [batch, canvases, n]: the queries' positions; 1 for a dimension where all are alike.
         limit: positions from here on are not there.
         prompt: positions of the prompt.
+        held: which positions hold anything (`CrossCache.held`).
         mended: whether the prompt's end has its adapters; None is if its next is masked.
     """
     at = jnp.broadcast_to(at, (*masked.shape[:2], at.shape[-1]))
@@ -321,7 +325,7 @@ def _view(
     )
     ahead = keys > at[..., None]
     known = ~masked & (keys < limit)
-    sight = ~ahead | (asked & known[..., None, :])
+    sight = (~ahead | (asked & known[..., None, :])) & held
     by_row = (-1, 1, *sight.shape[2:])
     return _View(adapted, sight.reshape(by_row), ahead.reshape(by_row))
 

@@ -24,10 +24,12 @@ from whisfusion_jax.serving.metrics import Metrics
 from whisfusion_jax.serving.realtime import Realtime
 from whisfusion_jax.serving.requests import BusyError, Requests
 from whisfusion_jax.serving.stream import serve_stream
+from whisfusion_jax.text.tokenizer import Task
 from whisfusion_jax.transcription.captions import CaptionsConfig
 from whisfusion_jax.transcription.fixing import Known
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Segment, Transcript
+from whisfusion_jax.transcription.turns import Ask
 
 # Nothing that clients send is written to disk, as larger files would be here.
 MultiPartParser.spool_max_size = 1 << 40
@@ -42,8 +44,6 @@ class ServerConfig:
 
     model: str
     """The name that it answers to, beside any other."""
-    task: str = "transcribe"
-    """What its transcriber does."""
     key: str | None = None
     """That clients must send as a bearer token."""
     most: int = 64
@@ -106,7 +106,8 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
         app.state.requests = Requests(transcriber, config.most, config.backlog, config.patience)
 
         async def warm_up() -> None:
-            await asyncio.to_thread(transcriber.warm_up, live=config.captions.window)
+            live = config.captions.window
+            await asyncio.to_thread(transcriber.warm_up, live=live, earlier=True)
             ready.set()
 
         warming = asyncio.create_task(warm_up())
@@ -157,11 +158,7 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
         }  # fmt: skip
         return {"object": "list", "data": [known]}
 
-    async def write(request: Request, form: _Form, task: str) -> Response:
-        if task != config.task:
-            return _error(400, f"this server was started to {config.task}, not to {task}")
-        if form.prompt:
-            return _error(400, "prompt: is given where this server is started (--initial-prompt)")
+    async def write(request: Request, form: _Form, task: Task) -> Response:
         if form.fix and not transcriber.writes_on:
             return _error(400, f"fix[]: {transcriber.decoder} writes around nothing that is known")
         if form.response_format not in FORMATS:
@@ -169,12 +166,15 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
         language = form.language or None
         try:
             transcriber.check_language(language)
+            transcriber.check_task(task)
+            earlier = transcriber.earlier(form.prompt)
             async with AsyncExitStack() as held:
                 held.enter_context(app.state.requests.place())
                 held.enter_context(metrics.latency.time())
                 samples = await _unless_left(request, app.state.media.decode(form.body))
                 written = _Written()
-                asked = app.state.requests.ask(samples, language, form.fix, written.put)
+                ask = Ask(samples, language, task, earlier=earlier, fix=form.fix)
+                asked = app.state.requests.ask(ask, written.put)
                 if form.stream:
                     held.callback(asked.cancel)
                     return _Streamed(_told(asked, written, metrics), held.pop_all())
@@ -192,7 +192,8 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
         body, kind = answer(transcript, form.response_format, task, form.granularities)
         return Response(body, media_type=kind)
 
-    for task, path in ("transcribe", "transcriptions"), ("translate", "translations"):
+    tasks: dict[str, Task] = {"transcriptions": "transcribe", "translations": "translate"}
+    for path, task in tasks.items():
         app.add_api_route(f"/v1/audio/{path}", _route(write, task), methods=["POST"])
 
     @asynccontextmanager
@@ -231,7 +232,7 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
 
 
 def _route(
-    write: Callable[[Request, _Form, str], Awaitable[Response]], task: str
+    write: Callable[[Request, _Form, Task], Awaitable[Response]], task: Task
 ) -> Callable[..., Awaitable[Response]]:
     async def route(
         request: Request,

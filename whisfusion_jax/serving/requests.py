@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +12,6 @@ import numpy as np
 
 from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.errors import WhisfusionError
-from whisfusion_jax.transcription.fixing import Known
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Segment, Transcript
 from whisfusion_jax.transcription.turns import Ask, Asked
@@ -80,24 +79,21 @@ class Requests:
 
     def ask(
         self,
-        samples: np.ndarray,
-        language: str | None = None,
-        fix: Sequence[Known] = (),
+        ask: Ask,
         on_segment: OnSegment = lambda segment: None,
     ) -> Future[Transcript]:
         """Have a recording written; cancelled, it is read no further.
 
         Args:
-            samples: [n] float32 at 16 kHz.
-            fix: words that are known to be said.
+            ask: of samples, [n] float32 at 16 kHz.
             on_segment: given each segment once it is written, in order, in a thread.
 
         Raises:
             BusyError: too much is to be written before, or all is being closed.
         """
-        if self._samples and self._samples + len(samples) > self._backlog:
+        if self._samples and self._samples + len(ask.source) > self._backlog:
             raise BusyError(f"{self._samples / SAMPLE_RATE:.0f} s are to be written before")
-        return self._accept(Ask(samples, language, fix=tuple(fix)), on_segment)
+        return self._accept(ask, on_segment)
 
     def hear(
         self, samples: np.ndarray, language: str | None, standing: tuple[int, ...] | None = None
@@ -111,7 +107,7 @@ class Requests:
         Raises:
             BusyError: all is being closed.
         """
-        return self._accept(Ask(samples, language, standing, urgent=True))
+        return self._accept(Ask(samples, language, standing=standing, urgent=True))
 
     def _accept(self, ask: Ask, on_segment: OnSegment = lambda segment: None) -> Future[Transcript]:
         future: Future[Transcript] = Future()

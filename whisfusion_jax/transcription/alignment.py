@@ -62,8 +62,9 @@ def _looks(
 ) -> jax.Array:
     """Attention scores of some heads: [rows, heads, n, positions]."""
     n = sequence.shape[1]
-    x = reader.embed(sequence, jnp.arange(n))
-    behind = jnp.tril(jnp.ones((n, n), bool))
+    at = jnp.arange(n)
+    x = reader.embed(sequence, cross.counted(at))
+    behind = (at <= at[:, None]) & cross.held(at[None, None], n)
     found = []
     for layer, (block, audio) in enumerate(zip(reader.blocks, cross.layers, strict=True)):
         assert isinstance(block, DecoderBlock | DenoiserBlock)

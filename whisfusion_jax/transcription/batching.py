@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from whisfusion_jax.transcription.pieces import Piece, Recording
+from whisfusion_jax.transcription.pieces import Kind, Piece, Recording
 from whisfusion_jax.transcription.transcript import Segment
 
 _PATIENCE_SECONDS = 1.0
@@ -55,7 +55,7 @@ def in_batches(
         segments of the first recording in order, each as soon as it is there, then None, and so on;
         without an order those of all that are under way.
     """
-    waiting: dict[tuple[int, bool], list[Piece]] = {}
+    waiting: dict[Kind, list[Piece]] = {}
     place = _place if in_order else _turn
     ahead = 3 * size if in_order else 4 * size
     """Windows that may wait for others of their kind."""

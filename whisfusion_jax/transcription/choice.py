@@ -73,8 +73,6 @@ class Wishes:
     temperature: float = 0.0
     stretch: int | None = None
     sure: float | None = None
-    before: int = 0
-    """Tokens of an earlier text in front of the prompt."""
     translates: bool = False
 
 
@@ -113,7 +111,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     config, tokenizer = bundle.config, bundle.tokenizer
     hears = config.model.multilingual and config.model.hears_language
     languages = tuple(sorted(tokenizer.languages.values())) if hears else ()
-    before = wishes.before + tokenizer.before
+    before = tokenizer.before
     vocabulary = Vocabulary(config.rules, tokenizer.end, tokenizer.no_speech, languages, before)
     on_cpu = jax.default_backend() == "cpu" and mesh.size == 1
 

@@ -26,6 +26,10 @@ from whisfusion_jax.transcription.hearing import LENGTHS, Heard
 
 DecoderName = Literal["diffusion", "exact", "ar", "ctc"]
 
+EARLIER = 201
+"""Tokens of an earlier text in front of a prompt, at most: the decoder's positions must hold these
+and the longest text."""
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -346,6 +350,14 @@ def with_candidates(decode: Decode, candidates: int) -> Decode:
     if not isinstance(decode, Diffusion):
         return decode
     return replace(decode, settings=replace(decode.settings, candidates=candidates))
+
+
+def with_earlier(decode: Decode, tokens: int) -> Decode:
+    """The same decoder for prompts that have so many of an earlier text in front."""
+    vocabulary = replace(decode.vocabulary, before=tokens)
+    if isinstance(decode, Exact | Diffusion):
+        return replace(decode, settings=replace(decode.settings, vocabulary=vocabulary))
+    return replace(decode, vocabulary=vocabulary)
 
 
 def joined(texts: Texts, windows: int, parts: int) -> Texts:

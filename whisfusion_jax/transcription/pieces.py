@@ -7,6 +7,7 @@ import numpy as np
 
 from whisfusion_jax.audio.windows import Window
 from whisfusion_jax.errors import AudioError
+from whisfusion_jax.text.tokenizer import Task
 from whisfusion_jax.transcription.fixing import Known
 from whisfusion_jax.transcription.transcript import Segment
 
@@ -21,8 +22,12 @@ class Recording:
     number: int
     """Among all, from 0."""
     language: str | None
+    task: Task = "transcribe"
     standing: tuple[int, ...] | None = None
     """Tokens that its text begins with, to write on from; None where nothing may be given."""
+    earlier: tuple[int, ...] = ()
+    """Tokens of a text that it is written as if it followed, as the decoder counts; none for the
+    transcriber's own."""
     known: tuple[Known, ...] = ()
     """Words that are known to be said."""
     urgent: bool = False
@@ -67,9 +72,22 @@ class Piece:
     """The window that it is a part of, which is written again."""
 
     @property
-    def kind(self) -> tuple[int, bool]:
-        """What pieces of one batch have in common: their bucket, and whether words may stand."""
-        return self.bucket, self.recording.standing is not None
+    def kind(self) -> "Kind":
+        """What pieces of one batch have in common."""
+        recording = self.recording
+        return Kind(self.bucket, recording.standing is not None, bool(recording.earlier))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a compiled program for some windows depends on."""
+
+    bucket: int
+    """Seconds that they are padded to."""
+    stand: bool
+    """Words may stand."""
+    earlier: bool
+    """Each has an earlier text of its own."""
 
 
 @dataclass(eq=False)

@@ -27,6 +27,7 @@ from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import by_rows, own_axes, row_shards
 from whisfusion_jax.transcription.alignment import Heads
 from whisfusion_jax.transcription.decoders import (
+    EARLIER,
     Asked,
     Decode,
     Texts,
@@ -36,6 +37,7 @@ from whisfusion_jax.transcription.decoders import (
     length_for,
     timed,
     with_candidates,
+    with_earlier,
 )
 from whisfusion_jax.transcription.hearing import (
     Heard,
@@ -71,6 +73,8 @@ class Rows:
     given: jax.Array | None = None
     """As in `Asked`, like the next."""
     standing: jax.Array | None = None
+    skipped: jax.Array | None = None
+    """[batch] int32: the first positions of the prompts that hold nothing; None is none."""
 
 
 @partial(jax.jit, static_argnames=("settings", "length", "mesh"))
@@ -105,6 +109,8 @@ def _write(
     keys = jax.vmap(lambda pair: jax.random.fold_in(jax.random.key(pair[0]), pair[1]))(numbers)
     draws = Draws(keys, numbers[:, 2].astype(jnp.int32))
     asked = Asked(rows.prompt, draws, rows.wanted, rows.given, rows.standing)
+    if rows.skipped is not None:
+        heard = replace(heard, cross=replace(heard.cross, skipped=rows.skipped))
     texts = decode(model, heard, asked, length)
     if not settings.heads:
         return texts
@@ -202,14 +208,18 @@ class Recogniser:
         bucket: int,
         given: Sequence[Sequence[int]] | None = None,
         standing: Sequence[Sequence[int]] | None = None,
+        earlier: Sequence[int] | None = None,
     ) -> tuple[Texts, float]:
         """Write what is heard.
 
         Args:
+            prompts: of each window; of one length, but for an earlier text in front.
             numbers: the seed and each window's own number.
             bucket: seconds, as it was heard by.
             given: of each window's text the tokens that stand, and FREE; `canvas` of them.
             standing: likewise, where all that stands is the text's beginning.
+            earlier: how many tokens of an earlier text each prompt has in front, at most EARLIER;
+                None where that is the same for all, as `settings` have it.
 
         Returns:
             NumPy results with a row a window, and the seconds that it took since the batch before.
@@ -220,22 +230,24 @@ class Recogniser:
         self._batches += hearing.rows
         # The last is repeated where nothing is asked.
         filled = [divmod(min(row, count - 1), parts) for row in range(hearing.rows)]
+        of_rows = [window for window, _ in filled]
         try:
             heard = hearing.future.result()
         except BaseException:  # the user's, too, who wants no more of it
             hearing.cancel()
             raise
         each = candidates_of(self.settings.decode) // parts
-        canvases = [
-            None if own is None else np.array([own[window] for window, _ in filled], np.int32)
-            for own in (given, standing)
-        ]
+        prompt, skipped = _side_by_side(prompts, earlier)
+        drawn = [(*numbers[window], part * each) for window, part in filled]
         arrays = (
             np.arange(hearing.rows) < count,
-            np.array([hearing.frames[window] for window, _ in filled], np.int32),
-            np.array([prompts[window] for window, _ in filled], np.int32),
-            np.array([(*numbers[window], part * each) for window, part in filled], np.uint32),
-            *canvases,
+            np.array(hearing.frames, np.int32)[of_rows],
+            prompt[of_rows],
+            np.array(drawn, np.uint32),
+            *(
+                None if own is None else np.asarray(own, np.int32)[of_rows]
+                for own in (given, standing, skipped)
+            ),
         )
         compiled = self.compile_seconds
         texts = jax.device_get(self._write(heard, arrays, bucket, each))
@@ -255,22 +267,26 @@ class Recogniser:
         prompt: Sequence[int],
         given: bool = False,
         standing: bool = False,
+        earlier: bool = False,
     ) -> None:
         """Compile what so many windows of a bucket need, if it isn't there.
 
         Args:
             given: where words stand.
             standing: where all that stands is the text's beginning.
+            earlier: where each has an earlier text of its own, which this prompt has not.
         """
         rows = self._rows(windows)
         silence, canvas = [np.zeros(SAMPLE_RATE, np.float32)] * rows, (rows, self.canvas(bucket))
         heard = self._listening(silence, 1, bucket)(threading.Event())
+        prompts, skipped = _side_by_side([prompt] * rows, [0] * rows if earlier else None)
         arrays = (
             np.zeros(rows, bool),
             np.ones(rows, np.int32),
-            np.array([prompt] * rows, np.int32),
+            prompts,
             np.zeros((rows, 3), np.uint32),
             *(np.full(canvas, FREE, np.int32) if each else None for each in (given, standing)),
+            skipped,
         )
         jax.block_until_ready(
             self._write(heard, arrays, bucket, candidates_of(self.settings.decode))
@@ -345,9 +361,11 @@ class Recogniser:
         self, heard: Heard, arrays: tuple[np.ndarray | None, ...], bucket: int, candidates: int
     ) -> Texts:
         """What is heard to texts; arrays are those of `Rows`."""
-        decode = with_candidates(self.settings.decode, candidates)
-        settings = replace(self.settings, decode=decode)
         rows = Rows(*jax.device_put(arrays, by_rows(self._mesh)))
+        decode = with_candidates(self.settings.decode, candidates)
+        if rows.skipped is not None:
+            decode = with_earlier(decode, EARLIER)
+        settings = replace(self.settings, decode=decode)
         length = length_for(decode, bucket)
         # Windows of 30 s have no memory, so no bias; and nothing may be given.
         kind = jax.tree.structure((heard, rows))
@@ -363,3 +381,22 @@ class Recogniser:
             self._programs[key] = function.lower(*args).compile()
             self.compile_seconds += time.perf_counter() - begin
         return self._programs[key]
+
+
+def _side_by_side(
+    prompts: Sequence[Sequence[int]], earlier: Sequence[int] | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Prompts that end in one place.
+
+    Args:
+        earlier: as `Recogniser.write` takes it.
+
+    Returns:
+        [rows, p] int32, and how many of its first positions hold nothing, [rows] int32, where
+        earlier texts differ.
+    """
+    if earlier is None:
+        return np.array(prompts, np.int32), None
+    skipped = EARLIER - np.array(earlier, np.int32)
+    filled = [[*[0] * skip, *each] for skip, each in zip(skipped, prompts, strict=True)]
+    return np.array(filled, np.int32), skipped

@@ -35,7 +35,12 @@ from whisfusion_jax.transcription.choice import (
     choose,
     usual_decoder,
 )
-from whisfusion_jax.transcription.decoders import DecoderName, Diffusion
+from whisfusion_jax.transcription.decoders import (
+    EARLIER,
+    DecoderName,
+    Diffusion,
+    with_earlier,
+)
 from whisfusion_jax.transcription.doubts import (
     better_of,
     doubt_of,
@@ -58,9 +63,6 @@ from whisfusion_jax.transcription.words import joined
 CUT = 20 - SPARE_SECONDS
 """Seconds of the windows that recordings of more than 30 s are cut into: where the fewest words are
 lost for the time it takes (docs/long_recordings.md)."""
-
-_EARLIER_TOKENS = 200
-"""Of an initial prompt: the decoder's positions must hold these and the longest text."""
 
 Source = str | Path | IOBase | ArrayLike | tuple[ArrayLike, int]
 """A file's path, an open binary file, or samples (`audio/arrays.py`), perhaps with their rate."""
@@ -158,7 +160,7 @@ class Transcriber:
             {id_: code for code, id_ in tokenizer.languages.items()} if model.multilingual else {}
         )
         self._language = self.check_language(language)
-        self._task = task
+        self._task: Task = task
         memory = bundle.load_memory(mesh)
         self._buckets = tuple(sorted(buckets))
         if model.hears_padding:
@@ -184,22 +186,18 @@ class Transcriber:
         if translates and name == "ctc":
             raise WhisfusionError("ctc writes what is said: ar and exact translate")
         self._window, self._whole = window or CUT, window or WINDOW_SECONDS
-        self._earlier: list[int] = []
-        if initial_prompt and initial_prompt.strip():
-            if bundle.config.denoiser and bundle.config.denoiser.sees_all:
-                raise WhisfusionError("initial_prompt: this denoiser has learned none")
-            self._earlier = tokenizer.earlier(initial_prompt, _EARLIER_TOKENS)
         self._known = tuple(Known.parse(text) for text in fix)
         if fix and name != "diffusion":
             raise WhisfusionError("fix: only diffusion writes around words that are known")
         if fix and isinstance(rule, Repair):
             raise WhisfusionError("fix: repair writes around nothing")
-        wishes = Wishes(
-            name, beams, rule, candidates, temperature, stretch, before=len(self._earlier),
-            translates=translates,
-        )  # fmt: skip
+        wishes = Wishes(name, beams, rule, candidates, temperature, stretch, translates=translates)
         chosen = choose(bundle, drafts or bundle, wishes, dtype, mesh)
         self._shortlist = chosen.shortlist
+        self._earlier = self.earlier(initial_prompt)
+        decode = chosen.decode
+        if self._earlier:
+            decode = with_earlier(decode, len(self._earlier))
         self._speller = Speller(tokenizer, chosen.shortlist, winner)
         if word_times and chosen.reader is None:
             raise WhisfusionError("word times: are read off a decoder, which ctc is without")
@@ -207,7 +205,7 @@ class Transcriber:
         self.recogniser = Recogniser(
             Listener(bundle.load_encoder(dtype, mesh), chosen.reader, memory, chosen.head, model),
             chosen.models,
-            RecogniserSettings(chosen.decode, heads),
+            RecogniserSettings(decode, heads),
             batch_size,
             mesh,
             on_compile,
@@ -348,6 +346,37 @@ class Transcriber:
         known = " ".join(sorted(self._codes.values()))
         raise WhisfusionError(f"language {language!r} is unknown; known are: {known}")
 
+    def check_task(self, task: Task) -> None:
+        """Whether a recording may ask for a task, whatever the others do.
+
+        Raises:
+            WhisfusionError: this transcriber can't do it.
+        """
+        if task == self._task:
+            return
+        if not self._codes:
+            raise WhisfusionError("this model knows English only: it translates nothing")
+        if self.decoder not in ("ar", "exact"):
+            raise WhisfusionError(
+                f"{self.decoder} was started to {self._task}; ar and exact do either"
+            )
+
+    def earlier(self, prompt: str | None) -> tuple[int, ...]:
+        """A text as the decoder counts tokens, the last 200 of them; none of an empty one.
+
+        Raises:
+            WhisfusionError: the model takes none.
+        """
+        if not prompt or not prompt.strip():
+            return ()
+        denoiser = self.bundle.config.denoiser
+        if denoiser and denoiser.sees_all:
+            raise WhisfusionError("initial_prompt: this denoiser has learned none")
+        begin, *said = self._tokenizer.earlier(prompt, EARLIER - 1)
+        if self._shortlist:
+            said = self._shortlist.respell(said)
+        return (*self._in_own_tokens([begin]), *said[1 - EARLIER :])
+
     @property
     def writes_on(self) -> bool:
         """Whether words may stand that a text is written on from: by a trained denoiser."""
@@ -358,6 +387,7 @@ class Transcriber:
         self,
         track: Callable[[Sequence[int]], Iterable[int]] = lambda each: each,
         live: float = 0.0,
+        earlier: bool = False,
     ) -> None:
         """Compile for windows of all lengths, one at once and many, so that nothing is later.
 
@@ -365,22 +395,30 @@ class Transcriber:
             track: wraps the lengths, for progress.
             live: the longest windows whose words may stand, in seconds; longer ones whose words
                 are known are written one by one.
+            earlier: recordings may have earlier texts of their own.
         """
-        prompt = self._prompt(self._language)
+        bare = self._prompt(self._language, self._task)
+        prompt = [*self._earlier, *bare]
         longest = bucket_for(int(live * SAMPLE_RATE), self._buckets)
         for bucket in track(self._buckets):
             for size in {1, self._batch_size}:
                 self.recogniser.prepare(bucket, size, prompt)
                 if live and self.writes_on and bucket <= longest:
                     self.recogniser.prepare(bucket, size, prompt, standing=True)
+                if earlier:
+                    self.recogniser.prepare(bucket, size, bare, earlier=True)
             if live and self.writes_on:
                 self.recogniser.prepare(bucket, 1, prompt, given=True)
+                if earlier:
+                    self.recogniser.prepare(bucket, 1, bare, given=True, earlier=True)
 
     def _pieces(self, number: int, ask: Ask) -> Iterator[Piece | Recording]:
         """A recording's windows, then the recording."""
         language = self.check_language(ask.language) or self._language
         standing = ask.standing if self.writes_on else None
-        recording = Recording(number, language, standing, (*self._known, *ask.fix), ask.urgent)
+        known = *self._known, *ask.fix
+        task = ask.task or self._task
+        recording = Recording(number, language, task, standing, ask.earlier, known, ask.urgent)
         try:
             for window, samples in cut_windows(
                 self._samples(ask.source, recording), self._window, self._whole
@@ -415,12 +453,14 @@ class Transcriber:
 
     def _write(self, pieces: Sequence[Piece], heard: Hearing) -> Iterator[Piece]:
         """Write pieces of one bucket; those that can't be right are to be written again."""
-        prompts = [self._prompt(piece.recording.language) for piece in pieces]
+        prompts = [self._prompt_of(piece) for piece in pieces]
         # A window's number is its place, so that a recording's text is its own.
         numbers = [(self._seed, piece.window.start) for piece in pieces]
-        bucket, stand = pieces[0].kind
-        standing = [self._canvas(piece) for piece in pieces] if stand else None
-        texts, seconds = self.recogniser.write(heard, prompts, numbers, bucket, standing=standing)
+        kind = pieces[0].kind
+        standing = [self._canvas(piece) for piece in pieces] if kind.stand else None
+        texts, seconds = self.recogniser.write(
+            heard, prompts, numbers, kind.bucket, None, standing, _earlier(pieces)
+        )
         for row, piece in enumerate(pieces):
             recording = piece.recording
             recording.language = self._language_of(int(texts.language[row]))
@@ -466,33 +506,50 @@ class Transcriber:
             return segment
         texts, seconds = self.recogniser.write(
             heard or self._hear([piece]),
-            [self._prompt(piece.recording.language)],
+            [self._prompt_of(piece)],
             [(self._seed, piece.window.start)],
             piece.bucket,
             [own],
+            earlier=_earlier([piece]),
         )
         piece.recording.compute_seconds += seconds
         return self._speller.segment(piece, texts, 0)
 
-    def _prompt(self, language: str | None) -> list[int]:
+    def _prompt_of(self, piece: Piece) -> list[int]:
+        """With the text in front that it is to follow."""
+        recording = piece.recording
+        prompt = self._prompt(recording.language, recording.task)
+        return [*(recording.earlier or self._earlier), *prompt]
+
+    def _prompt(self, language: str | None, task: Task) -> list[int]:
+        """In the decoder's tokens."""
         if not self._codes:
             prompt = self._tokenizer.prompt(None)
         elif language:
-            prompt = self._tokenizer.prompt(language, self._task)
+            prompt = self._tokenizer.prompt(language, task)
         elif self._shortlist or not self.bundle.config.model.hears_language:
             who = "diffusion" if self._shortlist else "this model"
             raise WhisfusionError(f"{who} hears no language: name it")
         else:
-            prompt = self._tokenizer.prompt(next(iter(self._codes.values())), self._task)
+            prompt = self._tokenizer.prompt(next(iter(self._codes.values())), task)
             prompt[1] = -1
-        if not self._shortlist:
-            return [*self._earlier, *prompt]
-        return self._shortlist.from_whisper([*self._earlier, *prompt])
+        return self._in_own_tokens(prompt)
+
+    def _in_own_tokens(self, tokens: Sequence[int]) -> list[int]:
+        """Whisper's, as the decoder counts them."""
+        return self._shortlist.from_whisper(tokens) if self._shortlist else list(tokens)
 
     def _language_of(self, token: int) -> str | None:
         if token < 0:
             return None
         return self._codes[self._shortlist.to_whisper([token])[0] if self._shortlist else token]
+
+
+def _earlier(pieces: Sequence[Piece]) -> list[int] | None:
+    """Tokens of each one's own earlier text, if pieces of this kind have them."""
+    if not pieces[0].kind.earlier:
+        return None
+    return [len(piece.recording.earlier) for piece in pieces]
 
 
 def _transcript(recording: Recording) -> Transcript:

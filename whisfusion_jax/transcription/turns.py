@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+from whisfusion_jax.text.tokenizer import Task
 from whisfusion_jax.transcription.fixing import Known
 
 
@@ -20,8 +21,12 @@ class Ask:
     source: Any
     """As `Transcriber.transcribe` takes it."""
     language: str | None = None
+    task: Task | None = None
+    """None is the transcriber's own."""
     standing: tuple[int, ...] | None = None
     """Tokens that its first window's text begins with, to write on from; by diffusion."""
+    earlier: tuple[int, ...] = ()
+    """Tokens of a text that it is written as if it followed (`Transcriber.earlier`)."""
     fix: tuple[Known, ...] = ()
     """Words that are known to be said, beside the transcriber's own; by diffusion."""
     urgent: bool = False
