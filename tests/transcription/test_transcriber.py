@@ -18,6 +18,7 @@ from whisfusion_jax.conversion.memory import add_memory
 from whisfusion_jax.data.sources import wordless
 from whisfusion_jax.decoding.unmasking import RandomRemask, Threshold
 from whisfusion_jax.errors import AudioError, BundleError, WhisfusionError
+from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.text.normalise import normaliser_for
 from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.turns import Ask
@@ -383,3 +384,11 @@ def test_an_initial_prompt_gives_the_style(decoder: DecoderName) -> None:
     assert found.words[0].start is not None
     assert found.words[0].start < 0.5
     assert 6 < found.words[-1].end < 7.6
+
+
+def test_an_initial_prompt_is_spelled_by_what_a_shortlist_has(tmp_path: Path) -> None:
+    whisper = Bundle.open(find_bundle("tiny.en", whole=True))
+    few = random_denoising_bundle(whisper, tmp_path / "few")
+    prompted = Transcriber(few, decoder="diffusion", initial_prompt="Guantanamo")
+    assert len(prompted.earlier("Guantanamo")) > len(whisper.tokenizer.encode(" Guantanamo")) + 1
+    assert prompted.transcribe(speechlike(2)).seconds == 2

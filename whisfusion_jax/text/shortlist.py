@@ -53,6 +53,8 @@ class Shortlist:
             used.update(tokenizer.encode(" " + text.lower()))
         prompts = [tokenizer.prompt(language) for language in (None, *tokenizer.languages)]
         specials = {tokenizer.end, *(token for prompt in prompts for token in prompt)}
+        if tokenizer.previous is not None:
+            specials.add(tokenizer.previous)
         below = {token for token in used if token < tokenizer.end}
         return cls(np.array(sorted(below | specials), np.int32), tokenizer)
 

@@ -73,6 +73,11 @@ class WhisperTokenizer:
         """The token whose probability at the start says that nobody speaks."""
         return self.special("<|nospeech|>", "<|nocaptions|>")
 
+    @property
+    def previous(self) -> int | None:
+        """The token in front of an earlier text; None where none may be given."""
+        return self._tokenizer.token_to_id("<|startofprev|>")
+
     def prompt(self, language: str | None, task: Task = "transcribe") -> list[int]:
         """What the decoder starts from, without timestamps.
 
