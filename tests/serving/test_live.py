@@ -27,6 +27,7 @@ TEXT = (
     "The first books were printed in black letter, i.e. the letter which was a Gothic development "
     "of the ancient Roman character."
 )
+PROMPT = "the first bokes were prynted in blacke letter"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -82,7 +83,11 @@ def test_the_official_client_is_told_words_then_texts(served: Served, speech: np
                 "audio": {
                     "input": {
                         "format": {"type": "audio/pcm", "rate": 24_000},
-                        "transcription": {"model": "tiny.en", "language": "en"},
+                        "transcription": {
+                            "model": "tiny.en",
+                            "language": "en",
+                            "prompt": PROMPT,
+                        },
                         "turn_detection": {"type": "server_vad", "silence_duration_ms": 700},
                     }
                 },
@@ -91,6 +96,7 @@ def test_the_official_client_is_told_words_then_texts(served: Served, speech: np
         updated = connection.recv()
         assert updated.type == "session.updated"
         assert updated.session.audio.input.turn_detection.silence_duration_ms == 700
+        assert updated.session.audio.input.transcription.prompt == PROMPT
         sound = pcm(speech, 24_000)
         for begin in range(0, len(sound), 4801):  # torn between the bytes of a sample
             part = base64.b64encode(sound[begin : begin + 4801]).decode()
@@ -98,6 +104,7 @@ def test_the_official_client_is_told_words_then_texts(served: Served, speech: np
         found = until_written(connection)
     (completed,) = found[f"{named}completed"]
     assert differ(completed.transcript) <= 2
+    assert "black letter i.e." in completed.transcript  # no comma, as in the prompt
     deltas = "".join(each.delta for each in found[f"{named}delta"])
     assert differ(deltas) <= 3
     (begun,), (ended,) = (

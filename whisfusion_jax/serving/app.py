@@ -206,19 +206,22 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
         language = socket.query_params.get("language") or None
         try:
             transcriber.check_language(language)
+            earlier = transcriber.earlier(socket.query_params.get("prompt"))
         except WhisfusionError as error:
             await socket.send_denial_response(_error(400, str(error)))
             yield None
             return
         with metrics.captioning():
             tokenizer = transcriber.bundle.tokenizer
-            yield Live(app.state.requests, tokenizer, language, config.captions)
+            live = Live(app.state.requests, tokenizer, language, config.captions)
+            live.earlier = earlier
+            yield live
 
     @app.websocket("/v1/realtime")
     async def realtime(socket: WebSocket) -> None:
         async with captions(socket) as live:
             if live is not None:
-                await Realtime(socket, live, config.model, transcriber.check_language).run()
+                await Realtime(socket, live, config.model, transcriber).run()
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:

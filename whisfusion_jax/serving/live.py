@@ -12,6 +12,7 @@ from whisfusion_jax.serving.requests import Requests
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
 from whisfusion_jax.transcription.captions import Captions, CaptionsConfig, Utterance, rest_of
 from whisfusion_jax.transcription.transcript import Transcript
+from whisfusion_jax.transcription.turns import Ask
 from whisfusion_jax.transcription.words import Word
 
 _BACKLOG = 30 * SAMPLE_RATE
@@ -75,6 +76,8 @@ class Live:
         config: CaptionsConfig,
     ) -> None:
         self.captions = Captions(tokenizer, language, config)
+        self.earlier: tuple[int, ...] = ()
+        """Tokens of a text that all is written as if it followed (`Transcriber.earlier`)."""
         self._requests = requests
         self._news, self._heard = asyncio.Event(), asyncio.Event()
         self._ended = self._left = False
@@ -149,7 +152,8 @@ class Live:
         return found
 
     async def _written(self, samples: np.ndarray, standing: tuple[int, ...] | None) -> Transcript:
-        asked = self._requests.hear(samples, self.captions.language, standing)
+        language = self.captions.language
+        asked = self._requests.hear(Ask(samples, language, standing=standing, earlier=self.earlier))
         try:
             return await asyncio.wrap_future(asked)
         except asyncio.CancelledError:

@@ -9,7 +9,6 @@ import binascii
 import contextlib
 import json
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +20,7 @@ from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.serving.guard import error_fields
 from whisfusion_jax.serving.live import Began, Ended, Event, Live, Stands, Written
+from whisfusion_jax.transcription.transcriber import Transcriber
 
 _RATES = range(8_000, 192_001)
 _RATE = 24_000
@@ -56,22 +56,23 @@ class Realtime:
         socket: WebSocket,
         live: Live,
         model: str,
-        check_language: Callable[[str | None], str | None],
+        transcriber: Transcriber,
     ) -> None:
         """Take over a connection that isn't accepted yet.
 
         Args:
             live: its captions; what the client asks for is set there.
-            check_language: raises WhisfusionError of one that isn't known.
+            transcriber: says which languages and prompts may be asked for.
         """
         self._socket, self._live, self._model = socket, live, model
-        self._check_language = check_language
+        self._transcriber = transcriber
         offered = socket.scope.get("subprotocols", [])
         self._beta = _BETA in offered or "realtime=v1" in socket.headers.get("openai-beta", "")
         self._subprotocol = "realtime" if "realtime" in offered else None
         self._resampler = Resampler(_RATE)
         self._silence = live.captions.config.silence or 1.0
         """Seconds that end an utterance where the client doesn't say."""
+        self._prompt = ""
         self._id = _id("sess")
         self._items: dict[int, str] = {}
         """By their utterances' numbers."""
@@ -135,7 +136,11 @@ class Realtime:
         heard = given.get("transcription", session.get("input_audio_transcription")) or {}
         captions = self._live.captions
         if heard.get("language"):
-            captions.language = self._check_language(heard["language"])
+            captions.language = self._transcriber.check_language(heard["language"])
+        if "prompt" in heard:
+            prompt = heard["prompt"] or ""
+            self._live.earlier = self._transcriber.earlier(prompt)
+            self._prompt = prompt
         turns = {**session, **given}
         if "turn_detection" in turns:
             turn = turns["turn_detection"]
@@ -153,7 +158,7 @@ class Realtime:
             "type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300,
             "silence_duration_ms": round(1000 * silence),
         }  # fmt: skip
-        heard = {"model": self._model, "language": captions.language, "prompt": ""}
+        heard = {"model": self._model, "language": captions.language, "prompt": self._prompt}
         if self._beta:
             return {
                 "id": self._id, "object": "realtime.transcription_session",

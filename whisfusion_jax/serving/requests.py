@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 
-import numpy as np
-
 from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.transcription.transcriber import Transcriber
@@ -95,19 +93,16 @@ class Requests:
             raise BusyError(f"{self._samples / SAMPLE_RATE:.0f} s are to be written before")
         return self._accept(ask, on_segment)
 
-    def hear(
-        self, samples: np.ndarray, language: str | None, standing: tuple[int, ...] | None = None
-    ) -> Future[Transcript]:
+    def hear(self, ask: Ask) -> Future[Transcript]:
         """Have what is said live written, before all others.
 
         Args:
-            samples: [n] float32 at 16 kHz.
-            standing: tokens that its text begins with; None where none may stand.
+            ask: of samples, likewise.
 
         Raises:
             BusyError: all is being closed.
         """
-        return self._accept(Ask(samples, language, standing=standing, urgent=True))
+        return self._accept(replace(ask, urgent=True))
 
     def _accept(self, ask: Ask, on_segment: OnSegment = lambda segment: None) -> Future[Transcript]:
         future: Future[Transcript] = Future()

@@ -1,6 +1,7 @@
 """The `Transcriber`: files and arrays in any number to transcripts, in order."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from io import IOBase
 from itertools import chain, count
 from pathlib import Path
@@ -401,16 +402,16 @@ class Transcriber:
         prompt = [*self._earlier, *bare]
         longest = bucket_for(int(live * SAMPLE_RATE), self._buckets)
         for bucket in track(self._buckets):
-            for size in {1, self._batch_size}:
-                self.recogniser.prepare(bucket, size, prompt)
-                if live and self.writes_on and bucket <= longest:
-                    self.recogniser.prepare(bucket, size, prompt, standing=True)
-                if earlier:
-                    self.recogniser.prepare(bucket, size, bare, earlier=True)
-            if live and self.writes_on:
-                self.recogniser.prepare(bucket, 1, prompt, given=True)
-                if earlier:
-                    self.recogniser.prepare(bucket, 1, bare, given=True, earlier=True)
+            for own in {False, earlier}:
+                prepare = partial(
+                    self.recogniser.prepare, bucket, prompt=bare if own else prompt, earlier=own
+                )
+                for size in {1, self._batch_size}:
+                    prepare(size)
+                    if live and self.writes_on and bucket <= longest:
+                        prepare(size, standing=True)
+                if live and self.writes_on:
+                    prepare(1, given=True)
 
     def _pieces(self, number: int, ask: Ask) -> Iterator[Piece | Recording]:
         """A recording's windows, then the recording."""
