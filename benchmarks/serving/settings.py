@@ -105,7 +105,7 @@ def _captioned(
 def _written(
     transcriber: Transcriber, samples: np.ndarray, standing: tuple[int, ...] | None
 ) -> Transcript:
-    asked = [Ask(samples, None, standing, urgent=True)]
+    asked = [Ask(samples, standing=standing, urgent=True)]
     for _, found in transcriber.as_finished(lambda wait: asked.pop() if asked else None, 0.0):
         if isinstance(found, Transcript):
             return found
