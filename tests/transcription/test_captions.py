@@ -22,16 +22,14 @@ def tokenizer() -> WhisperTokenizer:
     return Bundle.open(find_bundle("tiny.en")).tokenizer
 
 
-def said(
-    tokenizer: WhisperTokenizer, text: str, ends: Sequence[float], confidence: float = 1.0
-) -> Transcript:
+def said(tokenizer: WhisperTokenizer, text: str, ends: Sequence[float]) -> Transcript:
     """A window's text, whose words end after so many seconds."""
     tokens = tuple(tokenizer.encode(" " + text)) if text else ()
     begins = {begin: 0.0 if not n else ends[n - 1] for n, (begin, _) in
               enumerate(word_spans(tokens, tokenizer, None))} if tokens else {}  # fmt: skip
     behind = {end: ends[n] for n, (_, end) in
               enumerate(word_spans(tokens, tokenizer, None))} if tokens else {}  # fmt: skip
-    sure = (confidence,) * len(tokens)
+    sure = (1.0,) * len(tokens)
     words = group_words(
         tokens, sure, (1,) * len(tokens), tokenizer, None, lambda a, b: (begins[a], behind[b])
     ) if tokens else ()  # fmt: skip
@@ -46,13 +44,11 @@ class Heard:
         self.captions = Captions(tokenizer, None, config)
         self.tokenizer = tokenizer
 
-    def round(
-        self, seconds: float, text: str, ends: Sequence[float], confidence: float = 1.0
-    ) -> list[str]:
+    def round(self, seconds: float, text: str, ends: Sequence[float]) -> list[str]:
         """So much more, and what is heard of the window then."""
         self.captions.add(np.zeros(int(seconds * 16_000), np.float32))
         self.captions.window(self.now)
-        found = said(self.tokenizer, text, ends, confidence)
+        found = said(self.tokenizer, text, ends)
         return [word.text for word in self.captions.take(self.now, found)]
 
     @property
@@ -71,17 +67,6 @@ def test_what_two_rounds_say_alike_stands(tokenizer: WhisperTokenizer) -> None:
     ]
     assert heard.now.text == "The first books were"
     assert [word.text for word in heard.now.guess] == ["printed"]
-
-
-def test_words_that_are_not_sure_take_three_rounds(tokenizer: WhisperTokenizer) -> None:
-    heard = Heard(tokenizer)
-    for text, stand in (("book", []), ("brook", []), ("brook", ["The"]), ("brook", ["brook"])):
-        assert heard.round(1, f"The {text}", [0.2, 0.6], confidence=0.1) == stand
-    assert heard.round(1, "The brook runs on", [0.2, 0.6, 3.2, 3.6]) == []
-    assert heard.round(1, "The brook runs on", [0.2, 0.6, 3.2, 3.6]) == ["runs", "on"]
-    heard.captions.late = True
-    assert heard.round(1, "The brook runs on sand", [0.2, 0.6, 3.2, 3.6, 5.0], 0.1) == []
-    assert heard.round(1, "The brook runs on sand", [0.2, 0.6, 3.2, 3.6, 5.0], 0.1) == ["sand"]
 
 
 def test_a_word_at_the_end_may_go_on(tokenizer: WhisperTokenizer) -> None:

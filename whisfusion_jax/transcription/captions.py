@@ -2,13 +2,12 @@
 
 Each round hears the last few seconds and writes on from the words that stand (a denoiser takes them
 as given). What two rounds in a row say alike, from the first word on, stands (local agreement, as
-Macháček et al., 2023, have it), three where a word isn't sure; behind a pause the whole utterance
-is heard once more at leisure.
+Macháček et al., 2023, have it); behind a pause the whole utterance is heard once more at leisure.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, takewhile
+from itertools import takewhile
 
 import numpy as np
 
@@ -30,8 +29,8 @@ _MARKS = ".,:;?!\u2026\u3002\uff0c\u3001"
 class CaptionsConfig:
     """When rounds are heard, in seconds."""
 
-    step: float = 0.3
-    """New audio that is worth a round."""
+    step: float = 0.4
+    """New audio that is worth a round: two that agree have heard the more between them."""
     silence: float | None = 1.0
     """That ends an utterance, which is written the better the longer it is; None: whoever sends the
     audio says where one ends."""
@@ -43,8 +42,6 @@ class CaptionsConfig:
     """An utterance; longer ones are parted between two words."""
     margin: float = 0.4
     """The last word is taken for whole so long before the audio's end."""
-    sure: float = 0.4
-    """The confidence from which a word stands that two rounds say alike; others take three."""
     edge: float = 0.6
     """That is kept before the speech, and behind it."""
 
@@ -64,8 +61,6 @@ class Utterance:
     """Those that stand; times in seconds of the recording."""
     guess: list[Word] = field(default_factory=list)
     """What the last round says beside."""
-    alike: int = 0
-    """Its first words that the round before said, too."""
     heard: int = 0
     """Samples of the last round's."""
     window: int = 0
@@ -90,7 +85,7 @@ class Captions:
         self.config = config
         self.language = language
         self.late = False
-        """Rounds take long: less is to be heard in each, and no word waits for a third."""
+        """Rounds take long: less is to be heard in each."""
         self._tokenizer = tokenizer
         self._edge = int(config.edge * SAMPLE_RATE)
         self._voice = Voice()
@@ -156,8 +151,11 @@ class Captions:
         offset = (utterance.begin + utterance.window) / SAMPLE_RATE
         words = [_later(word, offset) for word in segment.words] if segment else []
         rest = words[utterance.standing :]
-        agreed = self._agreed(utterance, rest)
-        utterance.guess, utterance.alike = rest[agreed:], utterance.alike - agreed
+        agreed = _alike(utterance.guess, rest)
+        end = (utterance.begin + utterance.heard) / SAMPLE_RATE - self.config.margin
+        if agreed == len(rest) and agreed and (rest[-1].end or 0) > end:
+            agreed -= 1
+        utterance.guess = rest[agreed:]
         if segment is None or not agreed:
             return []
         if utterance.standing:  # with what is written behind it
@@ -171,17 +169,6 @@ class Captions:
             utterance.tokens = self._bare(segment.tokens, spans[utterance.standing - 1])
             self._trim(utterance, words[: utterance.standing], spans)
         return new
-
-    def _agreed(self, utterance: Utterance, rest: Sequence[Word]) -> int:
-        """How many first words of a round's stand; takes down how many the one before said."""
-        alike = _alike(utterance.guess, rest)
-        end = (utterance.begin + utterance.heard) / SAMPLE_RATE - self.config.margin
-        if alike == len(rest) and alike and (rest[-1].end or 0) > end:
-            alike -= 1
-        again, utterance.alike = utterance.alike, alike
-        sure = 0.0 if self.late else self.config.sure
-        stands = (n < again or word.confidence >= sure for n, word in enumerate(rest))
-        return sum(takewhile(bool, islice(stands, alike)))
 
     def _bare(self, tokens: tuple[int, ...], last: tuple[int, int]) -> tuple[int, ...]:
         """Tokens up to a word's letters."""
@@ -266,7 +253,6 @@ class Captions:
         behind.words, utterance.words = utterance.words[keep:], utterance.words[:keep]
         behind.tokens, behind.standing = utterance.tokens, utterance.standing
         behind.guess, utterance.guess = utterance.guess, []
-        behind.alike, utterance.alike = utterance.alike, 0
         utterance.samples, utterance.over = utterance.samples[:cut], True
 
 
