@@ -59,8 +59,7 @@ class DecodingOptions:
     """translate writes English, whatever is spoken: multilingual models, by ar or exact."""
     rule: RuleName | None = None
     """Which tokens diffusion keeps at each step; without it pbeb. repair masks none: it mends what
-    a CTC head hears, in two thirds as many passes as that has tokens (as many, where it ends too
-    early), or --steps."""
+    a CTC head hears, in as many passes as that has tokens at most, or --steps."""
     steps: int | None = None
     """The most steps that diffusion takes."""
     revise: float | None = None

@@ -33,9 +33,8 @@ class Repairs:
     size: int
     """Positions that a pass reads."""
     steps: int | None
-    """Passes at most; `length` is enough for any text; None is two thirds as many as a draft has
-    tokens, its end among them (docs/results.md), and where it has nothing left but Whisper has not
-    ended the text, as many as it has tokens."""
+    """Passes at most; `length` is enough for any text; None is as many as a draft has tokens, its
+    end among them (docs/results.md)."""
     prices: Prices = field(default_factory=Prices)
 
 
@@ -51,15 +50,13 @@ class _State:
     done: jax.Array
     """[rows]: the text has ended."""
     most: jax.Array
-    """[rows, 2]: passes while the draft says more, and where it has nothing left."""
+    """[rows]: passes that each may take."""
     cache: Cache
 
-    def live(self, end: int) -> jax.Array:
+    @property
+    def live(self) -> jax.Array:
         """[rows] bool: what goes on."""
-        following = jnp.take_along_axis(self.draft.tokens, self.start[:, None] + 1, axis=1)
-        left = (following[:, 0] == end).astype(jnp.int32)
-        most = jnp.take_along_axis(self.most, left[:, None], axis=1)[:, 0]
-        return ~self.done & (self.step < most)
+        return ~self.done & (self.step < self.most)
 
 
 def repair(
@@ -107,8 +104,8 @@ def repair(
         cache=said.cache,
     )
 
-    live = partial(_State.live, end=vocabulary.end)
-    last = while_any(live, partial(_pass, denoiser, first, how), cross, begun)
+    step = partial(_pass, denoiser, first, how)
+    last = while_any(lambda state: state.live, step, cross, begun)
     # What follows a text that has ended is nothing.
     there = (jnp.arange(tokens.shape[1]) <= last.start[:, None]) | ~last.done[:, None]
     found = last.written
@@ -123,11 +120,10 @@ def repair(
 
 
 def _most(how: Repairs, draft: Draft) -> jax.Array:
-    """[rows, 2] int32: passes that each may take, as `_State` has them."""
-    tokens = (draft.tokens != how.vocabulary.end).sum(1) + 1
+    """[rows] int32: passes that each may take."""
     if how.steps is None:
-        return jnp.stack([(2 * tokens + 2) // 3, tokens], axis=1)
-    return jnp.full((len(tokens), 2), how.steps)
+        return (draft.tokens != how.vocabulary.end).sum(1) + 1
+    return jnp.full(len(draft.tokens), how.steps)
 
 
 def _pass(
@@ -169,7 +165,7 @@ def _pass(
     fixed_at = stood(fixed_at, jnp.broadcast_to(state.step + 1, stands.shape))
 
     # What doesn't go on stays as it is, whatever its neighbours do.
-    live = state.live(end)
+    live = state.live
 
     def going(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(jnp.expand_dims(live, range(1, new.ndim)), new, old)

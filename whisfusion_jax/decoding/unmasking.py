@@ -218,7 +218,7 @@ class Repair:
     """No unmasking: a draft is repaired in at most so many passes (decoding/repairing.py)."""
 
     steps: int | None = None
-    """None: two thirds as many as the draft has tokens, more where it ends before the text."""
+    """None: as many as the draft has tokens."""
     stops_early: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
