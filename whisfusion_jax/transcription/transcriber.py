@@ -362,6 +362,13 @@ class Transcriber:
                 f"{self.decoder} was started to {self._task}; ar and exact do either"
             )
 
+    @property
+    def takes_prompts(self) -> bool:
+        """Whether a text may be written as if it followed another."""
+        denoiser = self.bundle.config.denoiser
+        has_learned = self.decoder != "diffusion" or denoiser is None or not denoiser.sees_all
+        return self.decoder != "ctc" and self._tokenizer.previous is not None and has_learned
+
     def earlier(self, prompt: str | None) -> tuple[int, ...]:
         """A text as the decoder counts tokens, the last 200 of them; none of an empty one.
 
@@ -370,10 +377,9 @@ class Transcriber:
         """
         if not prompt or not prompt.strip():
             return ()
-        denoiser = self.bundle.config.denoiser
-        if denoiser and denoiser.sees_all:
-            raise WhisfusionError("initial_prompt: this denoiser has learned none")
         begin, *said = self._tokenizer.earlier(prompt, EARLIER - 1)
+        if not self.takes_prompts:
+            raise WhisfusionError(f"initial_prompt: {self.decoder} of this bundle takes none")
         if self._shortlist:
             said = self._shortlist.respell(said)
         return (*self._in_own_tokens([begin]), *said[1 - EARLIER :])
@@ -396,13 +402,13 @@ class Transcriber:
             track: wraps the lengths, for progress.
             live: the longest windows whose words may stand, in seconds; longer ones whose words
                 are known are written one by one.
-            earlier: recordings may have earlier texts of their own.
+            earlier: recordings may have earlier texts of their own, if the model takes any.
         """
         bare = self._prompt(self._language, self._task)
         prompt = [*self._earlier, *bare]
         longest = bucket_for(int(live * SAMPLE_RATE), self._buckets)
         for bucket in track(self._buckets):
-            for own in {False, earlier}:
+            for own in {False, earlier and self.takes_prompts}:
                 prepare = partial(
                     self.recogniser.prepare, bucket, prompt=bare if own else prompt, earlier=own
                 )
