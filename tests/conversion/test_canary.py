@@ -160,4 +160,6 @@ def test_what_only_whispers_have_is_refused_by_name(bundle: Bundle) -> None:
         add_memory(bundle, [sound(0)])
     with pytest.raises(WhisfusionError, match="Canary takes none"):
         Transcriber(bundle, language="en", initial_prompt="Ada")
-    assert not Transcriber(bundle, language="en").takes_prompts  # so no server compiles for them
+    assert not Transcriber(
+        bundle, language="en"
+    ).prompts.takes_earlier  # so no server compiles for them

@@ -69,7 +69,7 @@ def test_recordings_with_tasks_of_their_own_share_a_batch(
     transcriber = Transcriber(bundle, decoder=decoder, batch_size=4)
     tasks = get_args(Task)
     for task in tasks:
-        transcriber.check_task(task)
+        transcriber.prompts.check_task(task)
     asks = iter([Ask(CLIPS[0], "de", task) for task in tasks])
     found = dict(transcriber.as_finished(lambda wait: next(asks, None), patience=0.1))
     texts = [found[number].text for number in range(2)]
@@ -86,7 +86,7 @@ def test_what_never_learned_to_translate_says_so(bundle: Bundle) -> None:
     with pytest.raises(WhisfusionError, match="ctc writes what is said"):
         Transcriber(bundle, decoder="ctc", task="translate")
     with pytest.raises(WhisfusionError, match="diffusion was started to transcribe"):
-        Transcriber(bundle, decoder="diffusion").check_task("translate")
+        Transcriber(bundle, decoder="diffusion").prompts.check_task("translate")
 
 
 def test_languages_share_a_batch(bundle: Bundle) -> None:

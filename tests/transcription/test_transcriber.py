@@ -369,7 +369,7 @@ def test_an_initial_prompt_gives_the_style(decoder: DecoderName) -> None:
 
     def asked(wait: bool) -> Ask | None:
         given = next(prompts, "")
-        return None if given == "" else Ask(file, earlier=transcriber.earlier(given))
+        return None if given == "" else Ask(file, earlier=transcriber.prompts.earlier(given))
 
     own = dict(transcriber.as_finished(asked, patience=0.1))
     for number, alike in ((1, found), (2, transcriber.transcribe(file))):
@@ -390,5 +390,8 @@ def test_an_initial_prompt_is_spelled_by_what_a_shortlist_has(tmp_path: Path) ->
     whisper = Bundle.open(find_bundle("tiny.en", whole=True))
     few = random_denoising_bundle(whisper, tmp_path / "few")
     prompted = Transcriber(few, decoder="diffusion", initial_prompt="Guantanamo")
-    assert len(prompted.earlier("Guantanamo")) > len(whisper.tokenizer.encode(" Guantanamo")) + 1
+    assert (
+        len(prompted.prompts.earlier("Guantanamo"))
+        > len(whisper.tokenizer.encode(" Guantanamo")) + 1
+    )
     assert prompted.transcribe(speechlike(2)).seconds == 2

@@ -165,9 +165,9 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
             return _error(400, f"response_format: one of {', '.join(FORMATS)}")
         language = form.language or None
         try:
-            transcriber.check_language(language)
-            transcriber.check_task(task)
-            earlier = transcriber.earlier(form.prompt)
+            transcriber.prompts.check_language(language)
+            transcriber.prompts.check_task(task)
+            earlier = transcriber.prompts.earlier(form.prompt)
             async with AsyncExitStack() as held:
                 held.enter_context(app.state.requests.place())
                 held.enter_context(metrics.latency.time())
@@ -205,8 +205,8 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
             return
         language = socket.query_params.get("language") or None
         try:
-            transcriber.check_language(language)
-            earlier = transcriber.earlier(socket.query_params.get("prompt"))
+            transcriber.prompts.check_language(language)
+            earlier = transcriber.prompts.earlier(socket.query_params.get("prompt"))
         except WhisfusionError as error:
             await socket.send_denial_response(_error(400, str(error)))
             yield None

@@ -77,7 +77,7 @@ class Live:
     ) -> None:
         self.captions = Captions(tokenizer, language, config)
         self.earlier: tuple[int, ...] = ()
-        """Tokens of a text that all is written as if it followed (`Transcriber.earlier`)."""
+        """Tokens of a text that all is written as if it followed (`Prompts.earlier`)."""
         self._requests = requests
         self._news, self._heard = asyncio.Event(), asyncio.Event()
         self._ended = self._left = False

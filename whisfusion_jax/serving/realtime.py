@@ -136,10 +136,10 @@ class Realtime:
         heard = given.get("transcription", session.get("input_audio_transcription")) or {}
         captions = self._live.captions
         if heard.get("language"):
-            captions.language = self._transcriber.check_language(heard["language"])
+            captions.language = self._transcriber.prompts.check_language(heard["language"])
         if "prompt" in heard:
             prompt = heard["prompt"] or ""
-            self._live.earlier = self._transcriber.earlier(prompt)
+            self._live.earlier = self._transcriber.prompts.earlier(prompt)
             self._prompt = prompt
         turns = {**session, **given}
         if "turn_detection" in turns:

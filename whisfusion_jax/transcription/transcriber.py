@@ -1,6 +1,7 @@
 """The `Transcriber`: files and arrays in any number to transcripts, in order."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from io import IOBase
 from itertools import chain, count
@@ -36,12 +37,7 @@ from whisfusion_jax.transcription.choice import (
     choose,
     usual_decoder,
 )
-from whisfusion_jax.transcription.decoders import (
-    EARLIER,
-    DecoderName,
-    Diffusion,
-    with_earlier,
-)
+from whisfusion_jax.transcription.decoders import DecoderName, Diffusion, with_earlier
 from whisfusion_jax.transcription.doubts import (
     better_of,
     doubt_of,
@@ -53,6 +49,7 @@ from whisfusion_jax.transcription.doubts import (
 from whisfusion_jax.transcription.fixing import Known, masked_around
 from whisfusion_jax.transcription.hearing import Listener
 from whisfusion_jax.transcription.pieces import Piece, Recording
+from whisfusion_jax.transcription.prompts import Prompts
 from whisfusion_jax.transcription.recognise import Hearing, Recogniser, RecogniserSettings
 from whisfusion_jax.transcription.spelling import Speller
 from whisfusion_jax.transcription.stitching import settle
@@ -75,6 +72,7 @@ class Transcriber:
     Attributes:
         bundle: what it runs.
         decoder: which of its decoders writes.
+        prompts: what stands before its texts: languages, tasks, earlier texts.
         recogniser: its compiled programs, and the time spent compiling.
     """
 
@@ -153,15 +151,12 @@ class Transcriber:
             raise WhisfusionError(f"windows of {window:g} s: more than 5 s and at most 30")
         self.bundle = bundle
         self._tokenizer = tokenizer = bundle.tokenizer
+        self.decoder = name = decoder or usual_decoder(bundle)
+        prompts = Prompts.of(bundle, name, language, task)
         mesh = mesh or one_device()
         self._strict = strict
         self._batch_size = batch_size * row_shards(mesh)
         model = bundle.config.model
-        self._codes = (
-            {id_: code for code, id_ in tokenizer.languages.items()} if model.multilingual else {}
-        )
-        self._language = self.check_language(language)
-        self._task: Task = task
         memory = bundle.load_memory(mesh)
         self._buckets = tuple(sorted(buckets))
         if model.hears_padding:
@@ -175,9 +170,6 @@ class Transcriber:
         if dtype is None:
             dtype = jnp.float32 if on_cpu else jnp.bfloat16
         self._seed = seed
-        if task == "translate" and not self._codes:
-            raise WhisfusionError("this model knows English only: it translates nothing")
-        self.decoder = name = decoder or usual_decoder(bundle)
         translates = task == "translate"
         if translates and name == "diffusion" and (bundle.config.denoiser or rule):
             what = "a rule" if rule else "a denoiser"
@@ -194,11 +186,11 @@ class Transcriber:
             raise WhisfusionError("fix: repair writes around nothing")
         wishes = Wishes(name, beams, rule, candidates, temperature, stretch, translates=translates)
         chosen = choose(bundle, drafts or bundle, wishes, dtype, mesh)
-        self._shortlist = chosen.shortlist
-        self._earlier = self.earlier(initial_prompt)
+        prompts = replace(prompts, shortlist=chosen.shortlist)
+        self.prompts = prompts = replace(prompts, initial=prompts.earlier(initial_prompt))
         decode = chosen.decode
-        if self._earlier:
-            decode = with_earlier(decode, len(self._earlier))
+        if prompts.initial:
+            decode = with_earlier(decode, len(prompts.initial))
         self._speller = Speller(tokenizer, chosen.shortlist, winner)
         if word_times and chosen.reader is None:
             raise WhisfusionError("word times: are read off a decoder, which ctc is without")
@@ -287,7 +279,7 @@ class Transcriber:
 
         Memory doesn't grow with a recording's length, but for its text.
         """
-        self.check_language(language)
+        self.prompts.check_language(language)
         found = in_batches(
             chain.from_iterable(
                 self._pieces(number, Ask(source, language)) for number, source in enumerate(sources)
@@ -295,7 +287,7 @@ class Transcriber:
             self._hear,
             self._write,
             self._batch_size,
-            hears_language=bool(self._codes),
+            hears_language=bool(self.prompts.codes),
         )
         for recording, segment in found:
             if segment is not None:
@@ -325,64 +317,12 @@ class Transcriber:
             self._hear,
             self._write,
             self._batch_size,
-            hears_language=bool(self._codes),
+            hears_language=bool(self.prompts.codes),
             in_order=False,
             patience=patience,
         )
         for recording, segment in found:
             yield recording.number, segment or recording.error or _transcript(recording)
-
-    def check_language(self, language: str | None) -> str | None:
-        """A language's code as `transcribe` takes it; None where there is nothing to say.
-
-        Raises:
-            WhisfusionError: the model doesn't know it.
-        """
-        if language is None or language in self._codes.values():
-            return language
-        if not self._codes:
-            if language == "en":
-                return None
-            raise WhisfusionError(f"this model knows English only, not {language!r}")
-        known = " ".join(sorted(self._codes.values()))
-        raise WhisfusionError(f"language {language!r} is unknown; known are: {known}")
-
-    def check_task(self, task: Task) -> None:
-        """Whether a recording may ask for a task, whatever the others do.
-
-        Raises:
-            WhisfusionError: this transcriber can't do it.
-        """
-        if task == self._task:
-            return
-        if not self._codes:
-            raise WhisfusionError("this model knows English only: it translates nothing")
-        if self.decoder not in ("ar", "exact"):
-            raise WhisfusionError(
-                f"{self.decoder} was started to {self._task}; ar and exact do either"
-            )
-
-    @property
-    def takes_prompts(self) -> bool:
-        """Whether a text may be written as if it followed another."""
-        denoiser = self.bundle.config.denoiser
-        has_learned = self.decoder != "diffusion" or denoiser is None or not denoiser.sees_all
-        return self.decoder != "ctc" and self._tokenizer.previous is not None and has_learned
-
-    def earlier(self, prompt: str | None) -> tuple[int, ...]:
-        """A text as the decoder counts tokens, the last 200 of them; none of an empty one.
-
-        Raises:
-            WhisfusionError: the model takes none.
-        """
-        if not prompt or not prompt.strip():
-            return ()
-        begin, *said = self._tokenizer.earlier(prompt, EARLIER - 1)
-        if not self.takes_prompts:
-            raise WhisfusionError(f"initial_prompt: {self.decoder} of this bundle takes none")
-        if self._shortlist:
-            said = self._shortlist.respell(said)
-        return (*self._in_own_tokens([begin]), *said[1 - EARLIER :])
 
     @property
     def writes_on(self) -> bool:
@@ -404,11 +344,12 @@ class Transcriber:
                 are known are written one by one.
             earlier: recordings may have earlier texts of their own, if the model takes any.
         """
-        bare = self._prompt(self._language, self._task)
-        prompt = [*self._earlier, *bare]
+        prompts = self.prompts
+        bare = prompts.bare(prompts.language, prompts.task)
+        prompt = [*prompts.initial, *bare]
         longest = bucket_for(int(live * SAMPLE_RATE), self._buckets)
         for bucket in track(self._buckets):
-            for own in {False, earlier and self.takes_prompts}:
+            for own in {False, earlier and prompts.takes_earlier}:
                 prepare = partial(
                     self.recogniser.prepare, bucket, prompt=bare if own else prompt, earlier=own
                 )
@@ -421,10 +362,10 @@ class Transcriber:
 
     def _pieces(self, number: int, ask: Ask) -> Iterator[Piece | Recording]:
         """A recording's windows, then the recording."""
-        language = self.check_language(ask.language) or self._language
+        language = self.prompts.check_language(ask.language) or self.prompts.language
         standing = ask.standing if self.writes_on else None
         known = *self._known, *ask.fix
-        task = ask.task or self._task
+        task = ask.task or self.prompts.task
         recording = Recording(number, language, task, standing, ask.earlier, known, ask.urgent)
         try:
             for window, samples in cut_windows(
@@ -460,7 +401,7 @@ class Transcriber:
 
     def _write(self, pieces: Sequence[Piece], heard: Hearing) -> Iterator[Piece]:
         """Write pieces of one bucket; those that can't be right are to be written again."""
-        prompts = [self._prompt_of(piece) for piece in pieces]
+        prompts = [self.prompts.of_recording(piece.recording) for piece in pieces]
         # A window's number is its place, so that a recording's text is its own.
         numbers = [(self._seed, piece.window.start) for piece in pieces]
         kind = pieces[0].kind
@@ -470,7 +411,7 @@ class Transcriber:
         )
         for row, piece in enumerate(pieces):
             recording = piece.recording
-            recording.language = self._language_of(int(texts.language[row]))
+            recording.language = self.prompts.language_of(int(texts.language[row]))
             recording.compute_seconds += seconds / len(pieces)
             segment = first = self._speller.segment(piece, texts, row)
             if nobody_speaks(first, piece):
@@ -513,7 +454,7 @@ class Transcriber:
             return segment
         texts, seconds = self.recogniser.write(
             heard or self._hear([piece]),
-            [self._prompt_of(piece)],
+            [self.prompts.of_recording(piece.recording)],
             [(self._seed, piece.window.start)],
             piece.bucket,
             [own],
@@ -521,35 +462,6 @@ class Transcriber:
         )
         piece.recording.compute_seconds += seconds
         return self._speller.segment(piece, texts, 0)
-
-    def _prompt_of(self, piece: Piece) -> list[int]:
-        """With the text in front that it is to follow."""
-        recording = piece.recording
-        prompt = self._prompt(recording.language, recording.task)
-        return [*(recording.earlier or self._earlier), *prompt]
-
-    def _prompt(self, language: str | None, task: Task) -> list[int]:
-        """In the decoder's tokens."""
-        if not self._codes:
-            prompt = self._tokenizer.prompt(None)
-        elif language:
-            prompt = self._tokenizer.prompt(language, task)
-        elif self._shortlist or not self.bundle.config.model.hears_language:
-            who = "diffusion" if self._shortlist else "this model"
-            raise WhisfusionError(f"{who} hears no language: name it")
-        else:
-            prompt = self._tokenizer.prompt(next(iter(self._codes.values())), task)
-            prompt[1] = -1
-        return self._in_own_tokens(prompt)
-
-    def _in_own_tokens(self, tokens: Sequence[int]) -> list[int]:
-        """Whisper's, as the decoder counts them."""
-        return self._shortlist.from_whisper(tokens) if self._shortlist else list(tokens)
-
-    def _language_of(self, token: int) -> str | None:
-        if token < 0:
-            return None
-        return self._codes[self._shortlist.to_whisper([token])[0] if self._shortlist else token]
 
 
 def _earlier(pieces: Sequence[Piece]) -> list[int] | None:

@@ -26,7 +26,7 @@ class Ask:
     standing: tuple[int, ...] | None = None
     """Tokens that its first window's text begins with, to write on from; by diffusion."""
     earlier: tuple[int, ...] = ()
-    """Tokens of a text that it is written as if it followed (`Transcriber.earlier`)."""
+    """Tokens of a text that it is written as if it followed (`Prompts.earlier`)."""
     fix: tuple[Known, ...] = ()
     """Words that are known to be said, beside the transcriber's own; by diffusion."""
     urgent: bool = False
