@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import SIGNALS
-from whisfusion_jax.audio.mel import log_mel
+from whisfusion_jax.audio.mel import log_mel, power_by_products
 from whisfusion_jax.audio.windows import pad_to
 
 
@@ -22,6 +22,18 @@ def test_rows_of_a_batch_dont_touch_each_other() -> None:
     loud, quiet = pad_to(SIGNALS["tone"], 6), pad_to(SIGNALS["quiet_noise"], 6)
     both = log_mel(np.stack([loud, quiet]))
     np.testing.assert_allclose(both[1], log_mel(quiet[None])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("length", [400, 512])
+def test_the_products_of_a_tpu_are_the_transform(name: str, length: int) -> None:
+    whole = pad_to(SIGNALS[name], 30)[:48_000]
+    windows = whole.reshape(-1, 400) * np.hanning(400).astype(np.float32)
+    exact = np.abs(np.fft.rfft(windows.astype(np.float64), length)) ** 2
+    # Ten times finer than a mel's depth of eight decades.
+    np.testing.assert_allclose(
+        power_by_products(windows, length), exact, rtol=1e-3, atol=1e-9 * exact.max()
+    )
 
 
 @settings(max_examples=20, deadline=None)

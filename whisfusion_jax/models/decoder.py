@@ -48,6 +48,10 @@ class CrossCache:
         where = jnp.arange(positions)
         return (where >= self.skipped.reshape(-1, *[1] * at.ndim)) | (where == at[..., None])
 
+    def behind(self, at: jax.Array, positions: int) -> jax.Array:
+        """Where queries at [n] look that look back, themselves among it: [..., n, positions]."""
+        return (jnp.arange(positions) <= at[:, None]) & self.held(at[None, None], positions)
+
 
 def cross_cache(blocks: nnx.List, audio: AudioStates) -> CrossCache:
     """Of all layers."""
@@ -140,7 +144,7 @@ class Decoder(nnx.Module):
         position, n = jnp.asarray(position), tokens.shape[1]
         at, room = position + jnp.arange(n), cache[0][0].shape[2]
         x = self.embed(tokens, cross.counted(at))
-        sight = (jnp.arange(room) <= at[:, None]) & cross.held(at[None, None], room)
+        sight = cross.behind(at, room)
         written = []
         for block, cached, audio in zip(self.blocks, cache, cross.layers, strict=True):
             x, cached = block(x, cached, position, sight, audio, cross.bias)

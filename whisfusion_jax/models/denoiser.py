@@ -242,9 +242,19 @@ class Denoiser(nnx.Module):
             behind = (jnp.arange(tokens.shape[-1]) <= at[..., None]) & held
             view = _View(None, behind.reshape(-1, 1, *behind.shape[2:]), None)
         x = self.embed(jnp.take_along_axis(tokens, at, axis=-1), cross.counted(at))
+        return self._through(x, view, cross, cache, start.ravel())
+
+    def _through(
+        self, x: jax.Array, view: _View, cross: CrossCache, cache: Cache, start: jax.Array
+    ) -> tuple[jax.Array, Cache]:
+        """[batch, canvases, n, width] through all blocks, and the cache with what they wrote.
+
+        Args:
+            start: where: a place, or one for each canvas.
+        """
         written = []
         for block, audio, before in zip(self.blocks, cross.layers, cache, strict=True):
-            x, attended = block(x, view, audio, cross.bias, (before, start.ravel()))
+            x, attended = block(x, view, audio, cross.bias, (before, start))
             written.append(attended)
         return self.norm(x), tuple(written)
 
@@ -256,12 +266,11 @@ class Denoiser(nnx.Module):
         self, tokens: jax.Array, cache: Cache, position: jax.Array | int, cross: CrossCache
     ) -> tuple[jax.Array, Cache]:
         """[rows, n] to hidden states [rows, n, width], as Whisper's decoder reads (`Decoder`)."""
-        rows, n = tokens.shape
-        room = cache[0][0].shape[2]
-        canvas = jnp.zeros((rows, 1, room), jnp.int32)
-        canvas = jax.lax.dynamic_update_slice_in_dim(canvas, tokens[:, None], position, axis=2)
-        start = jnp.full((rows, 1), position)
-        hidden, cache = self.stretch(canvas, start, n, 0, room, cross, cache, False, masks=False)
+        position, room = jnp.asarray(position), cache[0][0].shape[2]
+        at = position + jnp.arange(tokens.shape[1])
+        view = _View(None, cross.behind(at, room), None)
+        x = self.embed(tokens, cross.counted(at))
+        hidden, cache = self._through(x[:, None], view, cross, cache, position)
         return hidden[:, 0], cache
 
     def embed(self, tokens: jax.Array, at: jax.Array) -> jax.Array:
