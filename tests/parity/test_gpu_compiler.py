@@ -14,9 +14,9 @@ pytestmark = pytest.mark.parity
 COMPILER = Path(sys.prefix) / "gpu"
 
 
-def report(*flags: str) -> str:
-    config = "configs/tiny_en_from_scratch.py"
-    return run("-m", "tools.compile_report", "--config", config, *flags)
+def report(*flags: str, config: str | None = "configs/tiny_en_from_scratch.py") -> str:
+    of = ("--config", config) if config else ()
+    return run("-m", "tools.compile_report", *of, *flags)
 
 
 def run(*arguments: str) -> str:
@@ -32,6 +32,13 @@ def run(*arguments: str) -> str:
 def test_exact_decoding_compiles(topology: str) -> None:
     found = report("--topology", topology, "--what", "exact", "--audios", "1")
     assert "of 80.00 GB" in found
+
+
+@pytest.mark.parametrize("what", ["ar", "exact", "diffusion"])
+def test_real_weights_compile(what: str) -> None:
+    flags = "--topology", "h100:1", "--what", what, "--audios", "4"
+    found = report("--bundle", "tiny.en", *flags, config=None)
+    assert "a pass of a loop" in found
 
 
 @pytest.mark.parametrize("keys", [824, 825])

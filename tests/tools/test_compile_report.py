@@ -68,6 +68,12 @@ def test_a_report_is_made_for_devices_that_are_not_here(what: str) -> None:
     assert ("all-reduce" in done.stdout) == (what == "train")
 
 
+def test_a_bundles_own_weights_or_a_configs_sizes_are_compiled() -> None:
+    flags = "--topology", "cpu:2", "--what", "diffusion", "--audios", "1"
+    done = report("--bundle", "tiny.en", *flags)
+    assert (done.returncode, "name a --config or a --bundle" in done.stderr) == (2, True)
+
+
 def test_a_topology_that_does_not_exist_is_named() -> None:
     done = report("--topology", "v9:1x1")
     assert done.returncode == 2

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from tools.compile_report.collectives import Traffic, traffic_of
 from tools.compile_report.products import Work, work_of
-from tools.compile_report.programs import Lowered, Program, lower
+from tools.compile_report.programs import Lowered, Program, lower, lower_of_bundle
 from tools.compile_report.topology import devices_of
 from whisfusion_jax.cli import run
 from whisfusion_jax.config import MeshConfig, read_config
@@ -110,8 +110,9 @@ class Report:
 
 
 def main(
-    config: Path,
     topology: str,
+    config: Path | None = None,
+    bundle: str | None = None,
     mesh: MeshConfig = _ALL,
     what: Program = "train",
     audios: int = 16,
@@ -120,8 +121,9 @@ def main(
     """Compile for a topology, and print what it would need.
 
     Args:
-        config: Of a training run, a file in configs/.
         topology: Such as v5e:4x4, v5p:4x4x4, h100:8, h200:4x8 (hosts of eight), a100:1, or cpu:8.
+        config: Of a training run, a file in configs/.
+        bundle: Instead, a bundle by its name or directory, such as tiny.en, whose weights decode.
         mesh: How its devices share the work.
         what: The train step, the encoder, or a decoder from samples to tokens, of the config's
             sizes; ar and exact are its Whisper's, exact with a head of the usual size.
@@ -129,10 +131,17 @@ def main(
         positions: Canvas positions of a training batch, instead of the config's.
     """
     devices = devices_of(topology)
-    read = read_config(config)
-    read = dataclasses.replace(read, mesh=mesh, positions=positions or read.positions)
     laid = make_mesh(mesh, devices)
-    report = compile_for(lower(what, read, laid, audios), laid, topology)
+    if (config is None) == (bundle is None):
+        raise WhisfusionError("name a --config or a --bundle")
+    if config is None:
+        assert bundle is not None
+        lowered = lower_of_bundle(what, bundle, laid, audios)
+    else:
+        read = read_config(config)
+        read = dataclasses.replace(read, mesh=mesh, positions=positions or read.positions)
+        lowered = lower(what, read, laid, audios)
+    report = compile_for(lowered, laid, topology)
     Console().print(report.table())
     if not report.fits():
         assert report.chip is not None

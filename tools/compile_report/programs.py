@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.audio.windows import WINDOW_SECONDS
-from whisfusion_jax.bundle import abstract_denoiser, abstract_whisper
+from whisfusion_jax.bundle import Bundle, abstract_denoiser, abstract_whisper
 from whisfusion_jax.config import (
     WHISPER_SIZES,
     CtcConfig,
@@ -28,15 +28,16 @@ from whisfusion_jax.decoding.denoising import DenoisingSettings
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.diffusion.objective import Targets
 from whisfusion_jax.errors import WhisfusionError
+from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.models.ctc import head_of
 from whisfusion_jax.models.denoiser import on_decoder, untrained_denoiser
-from whisfusion_jax.parallel.mesh import Share, by_rows, replicated, row_shards
+from whisfusion_jax.parallel.mesh import Share, by_rows, one_device, replicated, row_shards
 from whisfusion_jax.parallel.sharding import shardings
 from whisfusion_jax.text.merging import Merges
 from whisfusion_jax.training.flops import StepFlops, step_flops
 from whisfusion_jax.training.setup import layers_of, make_optimizer, step_settings
 from whisfusion_jax.training.step import Frozen, compile_step, split, start
-from whisfusion_jax.transcription.choice import REPAIRED, STRETCH
+from whisfusion_jax.transcription.choice import REPAIRED, STRETCH, Wishes, choose
 from whisfusion_jax.transcription.decoders import (
     Autoregressive,
     Decode,
@@ -71,6 +72,39 @@ class Lowered:
     """That one run of it learns from, or transcribes."""
 
 
+def lower_of_bundle(what: Program, bundle: str, mesh: Mesh, audios: int) -> Lowered:
+    """As `lower`, by a bundle's very weights: what a `Transcriber` runs of windows of 30 s.
+
+    Raises:
+        WhisfusionError: there is no such bundle, or it has not what the program needs.
+    """
+    if what == "train":
+        raise WhisfusionError("compile_report: training takes a --config, no --bundle")
+    shipped = find_drafts(bundle)
+    opened = Bundle.open(find_bundle(bundle, whole=what != "diffusion"))
+    model, here, half = opened.config.model, one_device(), jnp.bfloat16
+    decoder = "ar" if what == "hear" else what
+    chosen = choose(
+        opened,
+        Bundle.open(shipped) if shipped else opened,
+        Wishes(decoder),
+        half,
+        here,
+        platform=mesh.devices.flat[0].platform,
+    )
+    listener = Listener(opened.load_encoder(half, here), chosen.reader, None, chosen.head, model)
+    language = "en" if model.multilingual else None
+    parts = _Parts(
+        _placed(listener, mesh),
+        _placed(chosen.models, mesh),
+        chosen.decode,
+        len(opened.tokenizer.prompt(language)),
+    )
+    if what == "hear":
+        return _hearing(parts.listener, mesh, audios)
+    return _decoding(what, parts, mesh, audios)
+
+
 def lower(what: Program, config: TrainConfig, mesh: Mesh, audios: int) -> Lowered:
     """Find a program and the shapes of its arguments.
 
@@ -83,8 +117,8 @@ def lower(what: Program, config: TrainConfig, mesh: Mesh, audios: int) -> Lowere
     if what == "train":
         return _training(config, mesh)
     if what == "hear":
-        return _hearing(WHISPER_SIZES[config.bundle], mesh, audios)
-    return _decoding(what, config, mesh, audios)
+        return _hearing(_listener(WHISPER_SIZES[config.bundle], mesh), mesh, audios)
+    return _decoding(what, _parts_of_sizes(what, config, mesh), mesh, audios)
 
 
 def _training(config: TrainConfig, mesh: Mesh) -> Lowered:
@@ -142,16 +176,14 @@ def _training(config: TrainConfig, mesh: Mesh) -> Lowered:
     )
 
 
-def _hearing(model: WhisperConfig, mesh: Mesh, audios: int) -> Lowered:
-    """From samples to what a decoder reads of them."""
+def _listener(model: WhisperConfig, mesh: Mesh) -> Listener:
     whisper = abstract_whisper(model)
-    listener = Listener(
-        _placed(_cast(whisper.encoder, jnp.bfloat16), mesh),
-        _placed(_cast(whisper.decoder, jnp.bfloat16), mesh),
-        None,
-        None,
-        model,
-    )
+    place = partial(_placed_in_bfloat16, mesh=mesh)
+    return Listener(place(whisper.encoder), place(whisper.decoder), None, None, model)
+
+
+def _hearing(listener: Listener, mesh: Mesh, audios: int) -> Lowered:
+    """From samples to what a decoder reads of them."""
     sound, rows = _sound(mesh, audios), audios * row_shards(mesh)
 
     @jax.jit
@@ -167,9 +199,19 @@ def _hearing(model: WhisperConfig, mesh: Mesh, audios: int) -> Lowered:
     )
 
 
-def _decoding(what: Program, config: TrainConfig, mesh: Mesh, audios: int) -> Lowered:
-    """From samples to tokens."""
-    model, seconds = WHISPER_SIZES[config.bundle], WINDOW_SECONDS
+@dataclass(frozen=True)
+class _Parts:
+    """Of a decoder, its arrays abstract."""
+
+    listener: Listener
+    models: Any
+    decode: Decode
+    prompt: int
+    """Tokens before the text."""
+
+
+def _parts_of_sizes(what: Program, config: TrainConfig, mesh: Mesh) -> _Parts:
+    model = WHISPER_SIZES[config.bundle]
     place = partial(_placed_in_bfloat16, mesh=mesh)
     whisper = abstract_whisper(model)
     encoder, decoder = place(whisper.encoder), place(whisper.decoder)
@@ -195,16 +237,21 @@ def _decoding(what: Program, config: TrainConfig, mesh: Mesh, audios: int) -> Lo
             raise WhisfusionError("compile_report: the config must say the denoiser's sizes")
         reader = place(abstract_denoiser(config.denoiser))
         models, decode = Denoisers(reader), Diffusion(settings, STRETCH)
+    return _Parts(Listener(encoder, reader, None, head, model), models, decode, PROMPT)
+
+
+def _decoding(what: Program, parts: _Parts, mesh: Mesh, audios: int) -> Lowered:
+    """From samples to tokens."""
+    seconds = WINDOW_SECONDS
     rows = audios * row_shards(mesh)
     by_row = partial(_shape, sharding=by_rows(mesh))
     asked = Rows(
         by_row((rows,), jnp.bool),
         by_row((rows,), jnp.int32),
-        by_row((rows, PROMPT), jnp.int32),
+        by_row((rows, parts.prompt), jnp.int32),
         by_row((rows, 3), jnp.uint32),
     )
-    listener = Listener(encoder, reader, None, head, model)
-    run = RecogniserSettings(decode)
+    run = RecogniserSettings(parts.decode)
 
     @jax.jit
     def recognise(
@@ -214,9 +261,9 @@ def _decoding(what: Program, config: TrainConfig, mesh: Mesh, audios: int) -> Lo
         return write_spread(models, heard, rows, run, seconds, mesh)
 
     return Lowered(
-        lambda: recognise.trace(listener, _sound(mesh, audios), models, asked),
+        lambda: recognise.trace(parts.listener, _sound(mesh, audios), parts.models, asked),
         f"{what}, {rows} x {seconds} s",
-        {"encoder": encoder, "decoder": reader},
+        {"encoder": parts.listener.encoder, "decoder": parts.listener.reader},
         None,
         rows * seconds,
     )

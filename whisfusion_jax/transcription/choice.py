@@ -98,12 +98,20 @@ def _check_repair(wishes: Wishes, trained: DenoiserConfig | None, head: CtcHead 
         raise WhisfusionError("repair: this denoiser no longer reads as Whisper does")
 
 
-def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mesh: Mesh) -> Choice:
+def choose(
+    bundle: Bundle,
+    drafts: Bundle,
+    wishes: Wishes,
+    dtype: DTypeLike,
+    mesh: Mesh,
+    platform: str | None = None,
+) -> Choice:
     """Load a decoder.
 
     Args:
         bundle: whose text is written.
         drafts: whose denoiser, or head, writes ahead; perhaps the same.
+        platform: that its programs are compiled for, such as "tpu"; None is that at hand.
 
     Raises:
         WhisfusionError: the bundles have not what the decoder needs.
@@ -113,7 +121,7 @@ def choose(bundle: Bundle, drafts: Bundle, wishes: Wishes, dtype: DTypeLike, mes
     languages = tuple(sorted(tokenizer.languages.values())) if hears else ()
     before = tokenizer.before
     vocabulary = Vocabulary(config.rules, tokenizer.end, tokenizer.no_speech, languages, before)
-    on_cpu = jax.default_backend() == "cpu" and mesh.size == 1
+    on_cpu = (platform or jax.default_backend()) == "cpu" and mesh.size == 1
 
     if wishes.decoder == "ar":
         decoder = bundle.load_decoder(dtype, mesh)
