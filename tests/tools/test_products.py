@@ -34,6 +34,14 @@ def test_of_branches_the_dearest_counts() -> None:
     assert work_of(jax.make_jaxpr(program)(X)) == Work(SQUARE * 2)
 
 
+def test_of_platforms_their_own_counts() -> None:
+    def program(x: jax.Array) -> jax.Array:
+        return jax.lax.platform_dependent(x, tpu=lambda x: x @ x, default=lambda x: x + x)
+
+    jaxpr = jax.make_jaxpr(program)(X)
+    assert (work_of(jaxpr, "tpu"), work_of(jaxpr, "cuda")) == (Work(SQUARE), Work())
+
+
 def test_what_is_written_for_one_device_counts_for_all() -> None:
     mesh = jax.sharding.AbstractMesh((4, 2), ("data", "model"))
     rows = PartitionSpec("data")

@@ -172,6 +172,7 @@ def compile_for(lowered: Lowered, mesh: Mesh, topology: str) -> Report:
     seconds = time.perf_counter() - begin
     text = compiled.as_text()
     memory = compiled.memory_analysis()
+    platform = mesh.devices.flat[0].platform
     arguments, results = memory.argument_size_in_bytes, memory.output_size_in_bytes
     temporaries = memory.temp_size_in_bytes
     return Report(
@@ -184,7 +185,7 @@ def compile_for(lowered: Lowered, mesh: Mesh, topology: str) -> Report:
         # What is given away makes room for what comes out.
         peak=arguments + results - memory.alias_size_in_bytes + temporaries,
         flops=lowered.flops,
-        work=work_of(traced.jaxpr),
+        work=work_of(traced.jaxpr, "cuda" if platform == "gpu" else platform),
         traffic=traffic_of(text),
         by_cudnn=text.count('custom_call_target="__cudnn$fmha'),
         compile_seconds=seconds,

@@ -41,22 +41,29 @@ class Work:
         return Work(self.once * times, tuple(each * times for each in self.passes))
 
 
-def work_of(jaxpr: Jaxpr | ClosedJaxpr) -> Work:
+def work_of(jaxpr: Jaxpr | ClosedJaxpr, platform: str = "cpu") -> Work:
     """Count a program's products; a loop whose length is written counts so often.
 
-    Of branches the dearest counts: where platforms differ, they compute the same.
+    Of branches the dearest counts, but where platforms differ.
+
+    Args:
+        platform: that the program is for, as JAX lowers to it: "cpu", "cuda", "tpu".
     """
     found = Work()
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        found = found + _of(equation)
+        found = found + _of(equation, platform)
     return found
 
 
-def _of(equation: Any) -> Work:
-    name, inner = equation.primitive.name, [work_of(each) for each in _inner(equation.params)]
+def _of(equation: Any, platform: str) -> Work:
+    name = equation.primitive.name
+    inner = [work_of(each, platform) for each in _inner(equation.params)]
     if name in ("dot_general", "conv_general_dilated"):
         return Work(_product(equation))
     if name == "cond":
+        for branch, platforms in enumerate(equation.params.get("branches_platforms") or ()):
+            if platforms is None or platform in platforms:
+                return inner[branch]
         return max(inner, key=lambda work: sum(work.passes, work.once).flops)
     if name == "while":  # its end isn't known beforehand
         body = sum(inner, Work())
