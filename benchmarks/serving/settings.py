@@ -15,10 +15,11 @@ from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.cli import keep_compiled_programs
 from whisfusion_jax.data.manifest import read_manifest
 from whisfusion_jax.text.normalise import normaliser_for
-from whisfusion_jax.transcription.captions import Captions, CaptionsConfig
+from whisfusion_jax.transcription.captions import Captions, CaptionsConfig, settled
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
 from whisfusion_jax.transcription.turns import Ask
+from whisfusion_jax.transcription.words import joined
 
 _PIECE = SAMPLE_RATE // 10
 """Samples that come at once."""
@@ -44,7 +45,8 @@ def settings(
     transcriber = Transcriber.from_bundle(
         "tiny.en", decoder="diffusion", batch_size=1, word_times=True
     )
-    sounds = [sound for path in manifests for sound in _sounds(path, count)]
+    chosen = [each for path in manifests for each in _chosen(path, count)]
+    sounds = [sound for _, sound in chosen]
     offline = [transcriber.transcribe(sound) for sound in sounds]
     found = [
         _captioned(transcriber, sound, config, round_seconds)
@@ -53,25 +55,32 @@ def settings(
     late = [each for pair in zip(found, offline, strict=True) for each in delays(*pair)]
     shown = sum(len(each.words) for each in found)
     normalise = normaliser_for("en")
-    other = jiwer.wer(
-        [normalise(each.text) or "-" for each in offline],
-        [normalise(" ".join(each.texts)) or "-" for each in found],
+    said, own, final = (
+        [normalise(each) or "-" for each in texts]
+        for texts in (
+            [text for text, _ in chosen],
+            [each.text for each in offline],
+            [" ".join(each.texts) for each in found],
+        )
     )
     Console().print(
         f"{len(sounds)} recordings: a word {np.median(late):.2f} s behind its end, 95 % within "
         f"{np.quantile(late, 0.95):.2f} s; {sum(map(changed, found)) / shown:.2%} of {shown} shown "
-        f"words changed; {other:.2%} of the final words differ from offline's"
+        f"words changed; {jiwer.wer(own, final):.2%} of the final words differ from offline's"
     )
+    if all(text for text, _ in chosen):
+        Console().print(f"errors {jiwer.wer(said, final):.2%}, offline {jiwer.wer(said, own):.2%}")
     return 0
 
 
-def _sounds(path: Path, count: int) -> Sequence[np.ndarray]:
+def _chosen(path: Path, count: int) -> Sequence[tuple[str, np.ndarray]]:
+    """Texts, empty where there are none, and samples."""
     utterances = read_manifest(path, texts=False)
     every = (
-        read_audio(each.audio) for each in utterances[:: max(1, len(utterances) // 4 // count)]
+        (each.text, read_audio(each.audio))
+        for each in utterances[:: max(1, len(utterances) // 4 // count)]
     )
-    fit = [each for each in every if 4 <= len(each) / SAMPLE_RATE <= 16]
-    return fit[:count]
+    return [each for each in every if 4 <= len(each[1]) / SAMPLE_RATE <= 16][:count]
 
 
 def _captioned(
@@ -95,7 +104,9 @@ def _captioned(
         now += seconds
         if utterance.over:
             captions.close(utterance)
-            found.texts.append(_written(transcriber, utterance.samples, None).text)
+            last = _written(transcriber, utterance.samples, None)
+            words = settled(utterance.words, last.words, config.yields)
+            found.texts.append(joined((word.text, word.blank) for word in words))
         else:
             written = _written(transcriber, captions.window(utterance), utterance.tokens)
             found.words += [(word.text, now) for word in captions.take(utterance, written)]

@@ -10,9 +10,9 @@ from whisfusion_jax.audio.read import read_audio
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.hub import find_bundle
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
-from whisfusion_jax.transcription.captions import Captions, CaptionsConfig, Utterance
+from whisfusion_jax.transcription.captions import Captions, CaptionsConfig, Utterance, settled
 from whisfusion_jax.transcription.transcript import Segment, Transcript
-from whisfusion_jax.transcription.words import group_words, word_spans
+from whisfusion_jax.transcription.words import Word, group_words, word_spans
 
 BY_HAND = CaptionsConfig(silence=None)
 
@@ -148,6 +148,26 @@ def test_pauses_end_utterances_and_silence_is_none(tokenizer: WhisperTokenizer) 
         assert abs(each.begin - at) < 8000
         assert abs(len(each.samples) - len(speech)) < 12_000
         assert np.array_equal(each.samples, stream[each.begin :][: len(each.samples)])
+
+
+@pytest.mark.parametrize(
+    ("shown", "found", "last"),
+    [
+        ({"by": 0.9, "Thames": 1.0}, {"By": 0.8, "Tems": 0.2}, "By Thames"),
+        ({"by": 0.9, "Thames": 1.0}, {"By": 0.8, "terms.": 0.7}, "By terms."),
+        ({"Thames": 1.0}, {"By": 0.3, "the": 0.3}, "By the"),
+        ({"the": 1.0, "Thames": 1.0}, {"the": 0.1}, "the"),
+        ({}, {"the": 0.1}, "the"),
+    ],
+)
+def test_what_was_shown_gives_way_to_what_is_not_much_less_sure(
+    shown: dict[str, float], found: dict[str, float], last: str
+) -> None:
+    before, now = (
+        [Word(text, sure, 1, 0.0, 1.0, True) for text, sure in each.items()]
+        for each in (shown, found)
+    )
+    assert " ".join(word.text for word in settled(before, now, 0.5)) == last
 
 
 def test_who_says_where_it_ends_is_obeyed(tokenizer: WhisperTokenizer) -> None:

@@ -10,10 +10,16 @@ import numpy as np
 from whisfusion_jax.audio.arrays import SAMPLE_RATE
 from whisfusion_jax.serving.requests import Requests
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
-from whisfusion_jax.transcription.captions import Captions, CaptionsConfig, Utterance, rest_of
+from whisfusion_jax.transcription.captions import (
+    Captions,
+    CaptionsConfig,
+    Utterance,
+    rest_of,
+    settled,
+)
 from whisfusion_jax.transcription.transcript import Transcript
 from whisfusion_jax.transcription.turns import Ask
-from whisfusion_jax.transcription.words import Word
+from whisfusion_jax.transcription.words import Word, joined
 
 _BACKLOG = 30 * SAMPLE_RATE
 """Samples that may wait to be heard; who sends more is read no further until then."""
@@ -57,7 +63,7 @@ class Written:
     """All of an utterance, heard once more at leisure."""
 
     utterance: Utterance
-    transcript: Transcript
+    text: str
     rest: str
     """What is behind the words that stand; nothing where they are others now."""
 
@@ -128,7 +134,9 @@ class Live:
             elif utterance.over:
                 transcript = await self._written(utterance.samples, None)
                 self.captions.close(utterance)
-                yield Written(utterance, transcript, rest_of(utterance, transcript.words))
+                words = settled(utterance.words, transcript.words, self.captions.config.yields)
+                text = joined((word.text, word.blank) for word in words)
+                yield Written(utterance, text, rest_of(utterance, words))
             else:
                 window = self.captions.window(utterance)
                 shown, begin = utterance.text, time.perf_counter()

@@ -211,7 +211,7 @@ class Realtime:
             await self._send_transcription(
                 "completed",
                 item,
-                transcript=event.transcript.text,
+                transcript=event.text,
                 usage={"type": "duration", "seconds": seconds},
             )
 

@@ -96,7 +96,7 @@ def _fields(event: Event) -> dict[str, Any] | None:
     if isinstance(event, Written):
         begin = utterance.begin / SAMPLE_RATE
         return {
-            "type": "text", "utterance": utterance.number, "text": event.transcript.text,
+            "type": "text", "utterance": utterance.number, "text": event.text,
             "start": begin, "end": begin + len(utterance.samples) / SAMPLE_RATE,
         }  # fmt: skip
     return None

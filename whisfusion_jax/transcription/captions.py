@@ -7,6 +7,7 @@ Macháček et al., 2023, have it); behind a pause the whole utterance is heard o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from itertools import takewhile
 
 import numpy as np
@@ -44,6 +45,8 @@ class CaptionsConfig:
     """The last word is taken for whole so long before the audio's end."""
     edge: float = 0.6
     """That is kept before the speech, and behind it."""
+    yields: float = 0.5
+    """No seconds: words that were shown give way to others that are more than so much as sure."""
 
 
 @dataclass(eq=False)
@@ -254,6 +257,30 @@ class Captions:
         behind.tokens, behind.standing = utterance.tokens, utterance.standing
         behind.guess, utterance.guess = utterance.guess, []
         utterance.samples, utterance.over = utterance.samples[:cut], True
+
+
+def settled(shown: Sequence[Word], found: Sequence[Word], yields: float) -> list[Word]:
+    """An utterance's last words: those found at leisure, but where others stood and were surer.
+
+    So a caption changes less often, and as many words are wrong (docs/serving.md).
+
+    Args:
+        shown: the words that stood.
+        found: those of the whole utterance, heard once more.
+        yields: as in the config.
+    """
+    before, now = ([_letters(word) for word in words] for words in (shown, found))
+    last: list[Word] = []
+    for change, a, b, c, d in SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
+        old, new = shown[a:b], found[c:d]
+        stay = change == "replace" and len(old) == len(new)
+        stay = stay and _sureness(new) <= yields * _sureness(old)
+        last += old if stay else new
+    return last
+
+
+def _sureness(words: Sequence[Word]) -> float:
+    return sum(word.confidence for word in words)
 
 
 def rest_of(utterance: Utterance, words: Sequence[Word]) -> str:
