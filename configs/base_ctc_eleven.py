@@ -23,11 +23,11 @@ CONFIG = dataclasses.replace(
     ENGLISH,
     work=ENGLISH.work.with_name("base_ctc_eleven"),
     data=tuple(DATA / f"{name}/1.0.0" for name in SETS),
-    start="base",  # as of commit 3982df8
-    heard_above=-1.0,
+    start="base",  # as of commit 5e87481
+    heard_above=-3.0,
     joined=0.05,
     augmented=0.3,
-    phases=(PhaseConfig(2200, ()),),
-    seed=2,
+    phases=(PhaseConfig(2400, ()),),
+    seed=3,
     optimizer=OptimizerConfig(rate=8e-4, warmup=50, final=0.03, average=0.99, weight_decay=0.01),
 )
