@@ -155,21 +155,6 @@ def test_batches_are_full_but_for_the_last() -> None:
     assert sizes == [4, 4, 4, 4, 2]
 
 
-def test_batches_are_no_longer_than_is_said() -> None:
-    sizes: list[tuple[int, int]] = []
-
-    def recognise(pieces: Sequence[Piece], heard: Hearing) -> list[Piece]:
-        sizes.append((pieces[0].bucket, len(pieces)))
-        for piece in pieces:
-            piece.recording.segments[piece.number] = (segment(""),)
-        return []
-
-    read = reading([[10] * 7, [30] * 2, [6] * 6], "en")
-    list(in_batches(read, Hearing, recognise, 4, False, in_order=False, longest=24))
-    assert sum(count for _, count in sizes) == 15
-    assert all(count == 1 or bucket * count <= 24 for bucket, count in sizes)
-
-
 def test_memory_holds_a_few_batches() -> None:
     read, most = 0, 0
 

@@ -34,7 +34,6 @@ def in_batches(
     hears_language: bool,
     in_order: bool = True,
     patience: float = _PATIENCE_SECONDS,
-    longest: int | None = None,
 ) -> Iterator[tuple[Recording, Segment | None]]:
     """Recognise what is read, in batches: one is heard while the one before is written.
 
@@ -51,8 +50,6 @@ def in_batches(
         hears_language: a recording's first window is to name its language for the others.
         in_order: else each recording is yielded once it is finished, whatever stands before it.
         patience: seconds that a batch waits to become full while nothing can be read.
-        longest: seconds of sound, as it is padded, that a batch has at most, unless one piece has
-            more; None is any.
 
     Yields:
         segments of the first recording in order, each as soon as it is there, then None, and so on;
@@ -85,10 +82,9 @@ def in_batches(
             return []
         first = min((each for kind in full or waiting for each in waiting[kind]), key=place)
         pieces = sorted(waiting.pop(first.kind), key=place)
-        most = size if longest is None else min(size, max(1, longest // first.bucket))
-        if pieces[most:]:
-            waiting[first.kind] = pieces[most:]
-        return pieces[:most]
+        if pieces[size:]:
+            waiting[first.kind] = pieces[size:]
+        return pieces[:size]
 
     def work(least: int) -> bool:
         """Recognise a batch, if there is one; each, if none may wait."""

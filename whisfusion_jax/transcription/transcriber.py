@@ -169,9 +169,6 @@ class Transcriber:
         on_cpu = jax.default_backend() == "cpu"
         if dtype is None:
             dtype = jnp.float32 if on_cpu else jnp.bfloat16
-        self._longest = BUCKETS[0] * self._batch_size if on_cpu else None
-        """Seconds at once of those that take turns: a CPU is no faster with more, and who comes
-        meanwhile waits for all of it (docs/serving.md)."""
         self._seed = seed
         translates = task == "translate"
         if translates and name == "diffusion" and (bundle.config.denoiser or rule):
@@ -323,7 +320,6 @@ class Transcriber:
             hears_language=bool(self.prompts.codes),
             in_order=False,
             patience=patience,
-            longest=self._longest,
         )
         for recording, segment in found:
             yield recording.number, segment or recording.error or _transcript(recording)
