@@ -34,6 +34,20 @@ def test_exact_decoding_compiles(topology: str) -> None:
     assert "of 80.00 GB" in found
 
 
+def test_products_in_cudnn_are_counted() -> None:
+    program = """
+import jax, jax.numpy as jnp
+from tools.compile_report.products import work_of
+from whisfusion_jax.models.layers import attend
+shapes = [jax.ShapeDtypeStruct((2, 6, n, 64), jnp.bfloat16) for n in (392, 824, 824)]
+learn = jax.grad(lambda *each: attend(*each).astype(jnp.float32).sum(), argnums=(0, 1, 2))
+one = 2 * 2 * 6 * 392 * 824 * 64
+for how, platform in ((attend, "cuda"), (attend, "cpu"), (learn, "cuda")):
+    print(work_of(jax.make_jaxpr(how)(*shapes), platform).once.flops / one)
+"""
+    assert run("-c", program).split() == ["2.0", "2.0", "7.0"]
+
+
 @pytest.mark.parametrize("what", ["ar", "exact", "diffusion"])
 def test_real_weights_compile(what: str) -> None:
     flags = "--topology", "h100:1", "--what", what, "--audios", "4"

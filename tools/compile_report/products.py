@@ -25,6 +25,9 @@ class Products:
 
 
 NOTHING = Products(0.0, 0.0)
+_CUDNN = {"dot_product_attention_fwd": 2, "dot_product_attention_bwd": 5}
+"""Products in cuDNN's attention, whose program JAX doesn't see; scores are made anew for
+gradients."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ def _of(equation: Any, platform: str) -> Work:
     inner = [work_of(each, platform) for each in _inner(equation.params)]
     if name in ("dot_general", "conv_general_dilated"):
         return Work(_product(equation))
+    for kind, products in _CUDNN.items():
+        if name.startswith(kind):
+            return Work(_attention(equation, products))
     if name == "cond":
         for branch, platforms in enumerate(equation.params.get("branches_platforms") or ()):
             if platforms is None or platform in platforms:
@@ -89,6 +95,13 @@ def _product(equation: Any) -> Products:
         summed = right.size // right.shape[made]
     size = sum(each.size * each.dtype.itemsize for each in arrays)
     return Products(2.0 * out.size * summed, float(size))
+
+
+def _attention(equation: Any, products: int) -> Products:
+    arrays = [each.aval for each in (*equation.invars, *equation.outvars)]
+    queries, keys = arrays[:2]  # [batch, positions, heads, features]
+    size = sum(each.size * each.dtype.itemsize for each in arrays)
+    return Products(2.0 * products * queries.size * keys.shape[1], float(size))
 
 
 def _inner(params: dict[str, Any]) -> Iterator[Jaxpr | ClosedJaxpr]:
