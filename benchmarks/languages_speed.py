@@ -37,7 +37,8 @@ def alone(
     bundle: str = "base",
     drafts: str | None = None,
     each: int = 8,
-    stretches: tuple[int, ...] = (5, 12, 24),
+    fill: bool = False,
+    stretches: tuple[int, ...] = (5, 10),
 ) -> None:
     """Time decoders on the encoder's states, one recording at a time.
 
@@ -47,6 +48,7 @@ def alone(
         bundle: A multilingual Whisper.
         drafts: Whose head drafts; without it what ships.
         each: Recordings of each set, of up to 10 s.
+        fill: Join a set's recordings to pieces of up to 10 s, of which there are so many.
         stretches: Positions that a pass of exact reads, each in its turn.
     """
     keep_compiled_programs()
@@ -59,11 +61,12 @@ def alone(
         table.add_column(f"{name}: passes, times as fast (lowest to highest)", justify="right")
     ratios: dict[str, list[float]] = {name: [] for name in chosen}
     for name in sets:
-        examples = _examples(data / name / "1.0.0", each)
+        examples = _examples(data / name / "1.0.0", None if fill else each)
+        speech = _joined(examples)[:each] if fill else [example.samples for example in examples]
         spoken = dataclasses.replace(
             bench, prompt=bench.bundle.tokenizer.prompt(examples[0].language)
         )
-        states = [spoken.encode([example.samples], BUCKET) for example in examples]
+        states = [spoken.encode([samples], BUCKET) for samples in speech]
 
         def write(choice: Choice, spoken: Bench = spoken, states: Any = states) -> list[Any]:
             return [jax.device_get(spoken.write(choice, audio)) for audio in states]
@@ -147,7 +150,18 @@ def whole(
     Console(width=120).print(table)
 
 
-def _examples(path: Path, most: int) -> Sequence[Example]:
+def _joined(examples: Sequence[Example]) -> list[np.ndarray]:
+    """As many recordings as go into BUCKET seconds, one behind the other, and the next."""
+    pieces, own = [], np.zeros(0, np.float32)
+    for example in examples:
+        if len(own) + len(example.samples) > BUCKET * SAMPLE_RATE:
+            pieces.append(own)
+            own = own[:0]
+        own = np.concatenate([own, example.samples])
+    return [*pieces, own]
+
+
+def _examples(path: Path, most: int | None) -> Sequence[Example]:
     prepared = Prepared(path, "test")
     every = (prepared[number] for number in range(len(prepared)))
     return [each for each in every if len(each.samples) <= BUCKET * SAMPLE_RATE][:most]

@@ -11,7 +11,8 @@ import tyro
 from rich.console import Console
 
 from benchmarks.common import alternate, timing_table
-from whisfusion_jax.models.output import arg_max, in_tiles, scores_in_tiles
+from whisfusion_jax.models.output import arg_max
+from whisfusion_jax.models.tiles import in_tiles, times_tiles
 
 TURNS = 50
 """Of each product, in one program, as a decoder's loop has them."""
@@ -24,7 +25,7 @@ def main(vocabulary: int = 51_864, width: int = 384, rows: tuple[int, ...] = (1,
     narrow = jnp.round(table / scale).astype(jnp.int8)
     products = {
         "float32": (lambda h, t, s: h @ t.T, table),
-        "float32 in tiles": (lambda h, t, s: scores_in_tiles(h, t, vocabulary), in_tiles(table)),
+        "float32 in tiles": (lambda h, t, s: times_tiles(h, t, vocabulary), in_tiles(table.T)),
         "bfloat16": (lambda h, t, s: h.astype(jnp.bfloat16) @ t.T, table.astype(jnp.bfloat16)),
         "int8, made float32 in the product": (
             lambda h, t, s: (h @ t.astype(jnp.float32).T) * s[:, 0], narrow

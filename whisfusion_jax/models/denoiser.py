@@ -26,10 +26,12 @@ from whisfusion_jax.models.layers import (
     FeedForward,
     GatedFeedForward,
     KeysValues,
+    Linear,
     layer_norm,
 )
-from whisfusion_jax.models.output import in_tiles, pays_in_tiles, scores, scores_in_tiles
+from whisfusion_jax.models.output import scores
 from whisfusion_jax.models.stack import through
+from whisfusion_jax.models.tiles import in_tiles, tiles_pay, times_tiles
 
 LEARNED = ("mask", r".*\.ahead", r".*\.adapter\.(down|up)")
 """Names of what a warm denoiser adds to Whisper's weights, as patterns; only these are trained."""
@@ -259,8 +261,11 @@ class Denoiser(nnx.Module):
         return self.norm(x), tuple(written)
 
     def read_in_tiles(self) -> None:
-        """Keep a second table for the output layer; worth its memory on a CPU."""
-        self.tiles = nnx.Variable(in_tiles(self.embedding[...]))
+        """Keep all large matrices once more; worth their memory on a CPU."""
+        for _, module in nnx.iter_modules(self.blocks):
+            if isinstance(module, Linear):
+                module.read_in_tiles()
+        self.tiles = nnx.Variable(in_tiles(self.embedding[...].T))
 
     def read(
         self, tokens: jax.Array, cache: Cache, position: jax.Array | int, cross: CrossCache
@@ -289,8 +294,8 @@ class Denoiser(nnx.Module):
 
     def logits(self, hidden: jax.Array, tokens: jax.Array | None = None) -> jax.Array:
         """[..., width] to [..., vocabulary] float32; or to scores of some tokens alone."""
-        if tokens is None and self.tiles is not None and pays_in_tiles(hidden):
-            logits = scores_in_tiles(hidden, self.tiles[...], len(self.embedding[...]))
+        if tokens is None and self.tiles is not None and tiles_pay(hidden):
+            logits = times_tiles(hidden, self.tiles[...], len(self.embedding[...]))
         else:
             which = slice(None) if tokens is None else tokens
             logits = scores(hidden, self.embedding[which])

@@ -8,6 +8,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from whisfusion_jax.config import ROWS
+from whisfusion_jax.models.tiles import in_tiles, tiles_pay, times_tiles
 
 KeysValues = tuple[jax.Array, jax.Array]
 """Keys and values of one attention, each [batch, heads, positions, features]."""
@@ -145,7 +146,26 @@ class Adapter(nnx.Module):
         return narrow * adapted.astype(x.dtype) @ self.up[...]
 
 
-class AdaptedLinear(nnx.Linear):
+class Linear(nnx.Linear):
+    """A linear layer, whose kernel may be there once more for a CPU (`models/tiles.py`)."""
+
+    def __init__(self, inputs: int, outputs: int, *, use_bias: bool = True, rngs: nnx.Rngs) -> None:
+        super().__init__(inputs, outputs, use_bias=use_bias, rngs=rngs)
+        self.tiles: nnx.Variable[jax.Array] | None = nnx.data(None)
+
+    def read_in_tiles(self) -> None:
+        """Keep them from now on."""
+        self.tiles = nnx.Variable(in_tiles(self.kernel[...]))
+
+    def __call__(self, x: jax.Array, adapted: jax.Array | None = None) -> jax.Array:
+        """[..., inputs] to [..., outputs]; `adapted` means something to an adapter alone."""
+        if self.tiles is None or not tiles_pay(x):
+            return super().__call__(x)
+        y = times_tiles(x, self.tiles[...], self.out_features).astype(x.dtype)
+        return y if self.bias is None else y + self.bias[...]
+
+
+class AdaptedLinear(Linear):
     """A linear layer with an adapter."""
 
     def __init__(
@@ -160,14 +180,10 @@ class AdaptedLinear(nnx.Linear):
         return y if adapted is None else y + self.adapter(x, adapted)
 
 
-def _linear(inputs: int, outputs: int, rank: int, bias: bool, rngs: nnx.Rngs) -> nnx.Linear:
+def _linear(inputs: int, outputs: int, rank: int, bias: bool, rngs: nnx.Rngs) -> Linear:
     if rank:
         return AdaptedLinear(inputs, outputs, rank=rank, use_bias=bias, rngs=rngs)
-    return nnx.Linear(inputs, outputs, use_bias=bias, rngs=rngs)
-
-
-def _apply(layer: nnx.Linear, x: jax.Array, adapted: jax.Array | None) -> jax.Array:
-    return layer(x, adapted) if isinstance(layer, AdaptedLinear) else layer(x)
+    return Linear(inputs, outputs, use_bias=bias, rngs=rngs)
 
 
 class Attention(nnx.Module):
@@ -213,14 +229,13 @@ class Attention(nnx.Module):
             adapted: [batch, positions, 1], True where adapters count.
         """
         keys, values = (
-            _split(_apply(layer, states, adapted), self.shared_heads)
-            for layer in (self.key, self.value)
+            _split(layer(states, adapted), self.shared_heads) for layer in (self.key, self.value)
         )
         return (rotate(keys) if self.rotary else keys), values
 
     def queries(self, x: jax.Array, adapted: jax.Array | None = None) -> jax.Array:
         """[batch, queries, width] to [batch, heads, queries, features]."""
-        queries = _split(_apply(self.query, x, adapted), self.heads)
+        queries = _split(self.query(x, adapted), self.heads)
         return rotate(queries) if self.rotary else queries
 
     def __call__(
@@ -243,7 +258,7 @@ class Attention(nnx.Module):
         batch, _, _, features = queries.shape
         grouped = queries.reshape(batch, self.shared_heads, -1, features)
         mixed = attend(grouped, *attended, bias=bias, mask=mask).reshape(queries.shape)
-        return _apply(self.out, mixed.swapaxes(1, 2).reshape(x.shape), adapted)
+        return self.out(mixed.swapaxes(1, 2).reshape(x.shape), adapted)
 
 
 def _split(x: jax.Array, heads: int) -> jax.Array:
@@ -276,8 +291,8 @@ class FeedForward(nnx.Module):
         self, width: int, hidden: int | None = None, relu: bool = False, *, rngs: nnx.Rngs
     ) -> None:
         self.relu = relu
-        self.up = nnx.Linear(width, hidden or 4 * width, rngs=rngs)
-        self.down = nnx.Linear(hidden or 4 * width, width, rngs=rngs)
+        self.up = Linear(width, hidden or 4 * width, rngs=rngs)
+        self.down = Linear(hidden or 4 * width, width, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = self.up(x)

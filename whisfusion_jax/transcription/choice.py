@@ -35,14 +35,14 @@ STRETCH = 12
 REPAIRED = 24
 """Of a draft that each pass repairs: more save no passes (docs/results.md)."""
 _STRETCH_ON_CPU = 5
-"""There each position costs, and five are read in tiles (models/output.py)."""
+"""There each position costs, and of five matrices in tiles are read fastest (models/tiles.py)."""
 SURE = 0.5
 """How probable a drafted token must be, for masks not to write instead (docs/results.md)."""
 FEW = 4
 """Steps of a denoiser that sees all and mends what is visible."""
 _ANY = 448
 """Passes for any text: a translation has nothing of the draft."""
-_ROWS_ON_CPU = 1
+_ROWS_ON_CPU = 2
 """The largest batch in which a CPU is faster by several tokens a pass than by one: a step for many
 rows reads the weights once, too (docs/results.md)."""
 
@@ -154,7 +154,7 @@ def choose(
         # Masks that were never trained know less than any draft.
         repair = None if wishes.candidates > 1 else Repair(_ANY if wishes.translates else None)
     if repair is not None and repair.steps is None:
-        stretch = wishes.stretch or REPAIRED
+        stretch = wishes.stretch or (STRETCH if on_cpu else REPAIRED)
     if wishes.decoder == "diffusion" and trained:
         denoiser, listed = drafts.load_denoiser(dtype, mesh)
         if on_cpu:
