@@ -71,6 +71,7 @@ def compare(
     bundle: str = "base",
     contenders: tuple[str, ...] = CONTENDERS,
     steps: int | None = None,
+    stretch: int | None = None,
     drafts: str | None = None,
     most: int = 100,
     json: Path | None = None,
@@ -84,6 +85,7 @@ def compare(
         bundle: A multilingual Whisper.
         contenders: ar first, by which the others are judged.
         steps: Of repair, for diffusion; without it the default rule.
+        stretch: Positions that a pass of diffusion reads; without it as many as this platform's.
         drafts: Whose head or denoiser drafts; without it what ships.
         most: Recordings of each set.
         json: Write all figures here, too.
@@ -99,6 +101,7 @@ def compare(
             decoder=name,  # type: ignore[arg-type]
             drafts=None if name == "ar" else head,
             rule=Repair(steps) if steps and name == "diffusion" else None,
+            stretch=stretch if name == "diffusion" else None,
             batch_size=1,
         )
         for name in contenders

@@ -3,6 +3,7 @@
 python -m benchmarks.narrow_weights
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -14,6 +15,7 @@ from benchmarks.common import alternate, timing_table
 from whisfusion_jax.models.output import arg_max
 from whisfusion_jax.models.tiles import in_tiles, times_tiles
 
+Product = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 TURNS = 50
 """Of each product, in one program, as a decoder's loop has them."""
 
@@ -23,9 +25,12 @@ def main(vocabulary: int = 51_864, width: int = 384, rows: tuple[int, ...] = (1,
     table = jax.random.normal(jax.random.key(0), (vocabulary, width))
     scale = jnp.abs(table).max(1, keepdims=True) / 127
     narrow = jnp.round(table / scale).astype(jnp.int8)
+    tiles = in_tiles(table.T)
+    by_tiles: Product = lambda h, t, s: times_tiles(h, t, vocabulary)  # noqa: E731
     products = {
         "float32": (lambda h, t, s: h @ t.T, table),
-        "float32 in tiles": (lambda h, t, s: times_tiles(h, t, vocabulary), in_tiles(table.T)),
+        "float32 in tiles": (by_tiles, tiles),
+        "float32 in tiles of one part": (by_tiles, tiles.reshape(len(tiles), 1, width, -1)),
         "bfloat16": (lambda h, t, s: h.astype(jnp.bfloat16) @ t.T, table.astype(jnp.bfloat16)),
         "int8, made float32 in the product": (
             lambda h, t, s: (h @ t.astype(jnp.float32).T) * s[:, 0], narrow
