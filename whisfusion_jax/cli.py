@@ -79,6 +79,9 @@ class DecodingOptions:
     """Positions that a pass of diffusion or exact reads; without it as many as were fastest."""
     batch_size: int = 16
     """The most windows that a device recognises at once."""
+    batch_seconds: float | None = None
+    """The most sound likewise, so that whoever asks a server meanwhile waits no longer; without it
+    any."""
     tensor: int = 1
     """Devices that share the arithmetic of each window; windows are shared in any case."""
     threads: int | None = None
@@ -119,6 +122,7 @@ class DecodingOptions:
             beams=self.beams,
             stretch=self.stretch,
             batch_size=self.batch_size,
+            batch_seconds=self.batch_seconds,
             window=self.window,
             initial_prompt=self.initial_prompt,
             fix=self.fix,

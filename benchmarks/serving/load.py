@@ -48,6 +48,7 @@ def load(
     most: int = 100,
     decoder: str = "diffusion",
     batch_size: int = 16,
+    batch_seconds: float | None = None,
     peer: bool = True,
 ) -> int:
     """Clients that ask again once they are answered, then arrivals at 70 % of that, then its end.
@@ -59,6 +60,7 @@ def load(
         most: recordings, of the manifest's first.
         decoder: of the server.
         batch_size: of the server.
+        batch_seconds: likewise.
         peer: faster-whisper int8 as well, one recording after another, before and after.
     """
     utterances = read_manifest(manifest)[:most]
@@ -71,6 +73,8 @@ def load(
     del own
     theirs = [_one_after_another(sounds, lengths)] if peer else []
     flags = ["--decoder", decoder, "--batch-size", str(batch_size)]
+    if batch_seconds is not None:
+        flags += ["--batch-seconds", str(batch_seconds)]
     with serving(flags) as server:
         full = asyncio.run(_crowd(server, sounds, lengths, texts, clients, seconds))
         fill = server.metric("batch_fill")
@@ -79,7 +83,8 @@ def load(
         ended = asyncio.run(_ended(server, sounds, lengths, texts))
     if peer:
         theirs.append(_one_after_another(sounds, lengths))
-    table = Table(title=f"tiny.en, {decoder}, batches of {batch_size}")
+    limit = f", at most {batch_seconds:g} s" if batch_seconds is not None else ""
+    table = Table(title=f"tiny.en, {decoder}, batches of {batch_size}{limit}")
     for column in ("", "answered", "wrong", "others", "p50 s", "p99 s", "RTFx"):
         table.add_column(column, justify="right" if column else "left")
     for name, found in ((f"{clients} clients", full), (f"{rate:.1f} a second", calm)):

@@ -1,5 +1,6 @@
 """Windows of many recordings into batches, and their texts back in order."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisfusion_jax.audio.windows import Window
-from whisfusion_jax.transcription.batching import in_batches, read_ahead
+from whisfusion_jax.transcription.batching import BatchSize, in_batches, read_ahead
 from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.transcript import Segment
 
@@ -44,8 +45,14 @@ several = st.lists(st.lists(st.sampled_from([6, 10, 30]), max_size=30), max_size
 
 
 @settings(max_examples=60, deadline=None)
-@given(buckets=several, size=st.integers(1, 4), hears=st.booleans())
-def test_segments_come_back_in_order(buckets: list[list[int]], size: int, hears: bool) -> None:
+@given(
+    buckets=several,
+    size=st.builds(BatchSize, st.integers(1, 4), st.sampled_from([5.0, 20.0, math.inf])),
+    hears=st.booleans(),
+)
+def test_segments_come_back_in_order(
+    buckets: list[list[int]], size: BatchSize, hears: bool
+) -> None:
     batches: list[list[Piece]] = []
 
     def recognise(pieces: Sequence[Piece], heard: Hearing) -> list[Piece]:
@@ -67,7 +74,9 @@ def test_segments_come_back_in_order(buckets: list[list[int]], size: int, hears:
     for number, own in enumerate(buckets):
         expected += [*((number, str(place)) for place in range(len(own))), (number, None)]
     assert found == expected
-    assert all(len(batch) <= size for batch in batches)
+    for batch in batches:
+        assert len(batch) <= size.windows
+        assert len(batch) == 1 or len(batch) * batch[0].bucket <= size.seconds
 
 
 @settings(max_examples=60, deadline=None)
@@ -83,7 +92,9 @@ def test_without_an_order_each_recordings_segments_are_in_theirs(
 
     found: dict[int, list[str | None]] = {}
     read = reading(buckets, None)
-    for recording, one in in_batches(read, Hearing, recognise, size, hears, in_order=False):
+    for recording, one in in_batches(
+        read, Hearing, recognise, BatchSize(size), hears, in_order=False
+    ):
         found.setdefault(recording.number, []).append(one and one.text)
     assert found == {
         number: [*(str(place) for place in range(len(own))), None]
@@ -121,7 +132,11 @@ def order_of(recordings: Sequence[Recording], counts: Sequence[int]) -> list[tup
                 item.whole = True
             yield item
 
-    found = list(in_batches(at_once(), Hearing, recognise, 20, False, in_order=False, patience=0.5))
+    found = list(
+        in_batches(
+            at_once(), Hearing, recognise, BatchSize(20), False, in_order=False, patience=0.5
+        )
+    )
     ended = sorted(recording.number for recording, given in found if given is None)
     assert ended == [recording.number for recording in recordings]
     return written
@@ -151,7 +166,11 @@ def test_batches_are_full_but_for_the_last() -> None:
             piece.recording.segments[piece.number] = (segment(""),)
         return []
 
-    list(in_batches(reading([[10] * 7, [10], [10] * 10], "en"), Hearing, recognise, 4, False))
+    list(
+        in_batches(
+            reading([[10] * 7, [10], [10] * 10], "en"), Hearing, recognise, BatchSize(4), False
+        )
+    )
     assert sizes == [4, 4, 4, 4, 2]
 
 
@@ -176,7 +195,7 @@ def test_memory_holds_a_few_batches() -> None:
             piece.recording.segments[piece.number] = (segment(""),)
         return []
 
-    assert len(list(in_batches(endless(), Hearing, recognise, 4, False))) == 501
+    assert len(list(in_batches(endless(), Hearing, recognise, BatchSize(4), False))) == 501
     assert most <= 9 * 4 + 2
 
 
@@ -193,7 +212,7 @@ def test_one_batch_is_heard_while_another_is_written_and_left_with_it() -> None:
             piece.recording.segments[piece.number] = (segment(""),)
         return []
 
-    found = in_batches(reading([[10] * 40], "en"), hear, write, 4, False)
+    found = in_batches(reading([[10] * 40], "en"), hear, write, BatchSize(4), False)
     next(found)
     found.close()
     assert [each.cancelled for each in begun] == [False] * (len(begun) - 1) + [True]
@@ -244,6 +263,6 @@ def test_what_waits_for_a_neighbour_in_vain_is_not_lost() -> None:
 
     found = [
         given and given.text
-        for _, given in in_batches(reading([[10]], "en"), Hearing, write, 4, False)
+        for _, given in in_batches(reading([[10]], "en"), Hearing, write, BatchSize(4), False)
     ]
     assert found == ["the last", None]

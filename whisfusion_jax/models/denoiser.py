@@ -38,6 +38,9 @@ LEARNED = ("mask", r".*\.ahead", r".*\.adapter\.(down|up)")
 LEARNED_BOTH_WAYS = (r"mask", r"positions", r"blocks\..*", r"(embedding_)?norm\..*")
 """Where every position sees all others: all but the embeddings, which name tokens as before."""
 
+_OF_AUDIO = ("cross_attention", "key"), ("cross_attention", "value")
+"""Layers that read all frames, once."""
+
 AHEAD, AHEAD_BOTH_WAYS = -4.0, -8.0
 """Added at first to a warm denoiser's attention scores for tokens ahead, by kind. Whisper's decoder
 never saw these; each head learns how much they are worth. Where all positions see all, masks among
@@ -261,9 +264,9 @@ class Denoiser(nnx.Module):
         return self.norm(x), tuple(written)
 
     def read_in_tiles(self) -> None:
-        """Keep all large matrices once more; worth their memory on a CPU."""
-        for _, module in nnx.iter_modules(self.blocks):
-            if isinstance(module, Linear):
+        """Keep what few positions are multiplied by once more; worth its memory on a CPU."""
+        for path, module in nnx.iter_modules(self.blocks):
+            if isinstance(module, Linear) and path[-2:] not in _OF_AUDIO:
                 module.read_in_tiles()
         self.tiles = nnx.Variable(in_tiles(self.embedding[...].T))
 

@@ -1,5 +1,6 @@
 """Windows of many recordings into batches of like length, and their texts back in order."""
 
+import math
 import queue
 import threading
 from collections import deque
@@ -16,6 +17,25 @@ _LET_BEFORE = 2
 """Later recordings that go before each further window of one."""
 
 
+@dataclass(frozen=True)
+class BatchSize:
+    """How much is recognised at once."""
+
+    windows: int
+    """At most."""
+    seconds: float = math.inf
+    """Of sound, at most, as windows are padded: a server's next request waits so long; but a window
+    at least."""
+
+    def of(self, bucket: int) -> int:
+        """Windows that are padded to so many seconds."""
+        return max(1, int(min(self.windows, self.seconds // bucket)))
+
+    def times(self, shards: int) -> "BatchSize":
+        """On so many parts of a mesh."""
+        return BatchSize(shards * self.windows, shards * self.seconds)
+
+
 class Hearing(Protocol):
     """What is being heard in a batch, beside what the others do."""
 
@@ -30,7 +50,7 @@ def in_batches(
     read: Iterable[Piece | Recording],
     hear: Callable[[Sequence[Piece]], Heard],
     write: Callable[[Sequence[Piece], Heard], Iterable[Piece]],
-    size: int,
+    size: BatchSize,
     hears_language: bool,
     in_order: bool = True,
     patience: float = _PATIENCE_SECONDS,
@@ -46,7 +66,7 @@ def in_batches(
             few batches ahead.
         hear: begins to hear pieces of one kind, and doesn't wait.
         write: fills in their segments; gives what is to be written again instead.
-        size: the most pieces that are recognised at once.
+        size: of the batches.
         hears_language: a recording's first window is to name its language for the others.
         in_order: else each recording is yielded once it is finished, whatever stands before it.
         patience: seconds that a batch waits to become full while nothing can be read.
@@ -57,9 +77,9 @@ def in_batches(
     """
     waiting: dict[Kind, list[Piece]] = {}
     place = _place if in_order else _turn
-    ahead = 3 * size if in_order else 4 * size
+    ahead = (3 if in_order else 4) * size.windows
     """Windows that may wait for others of their kind."""
-    queued = 4 * size if in_order else size
+    queued = (4 if in_order else 1) * size.windows
     order: deque[Recording] = deque()
     held: dict[Recording, list[Piece]] = {}
     heard: tuple[list[Piece], Heard] | None = None
@@ -77,14 +97,19 @@ def in_batches(
 
     def next_batch(least: int) -> list[Piece]:
         """Empty, unless more than so many pieces wait, or a batch is full and may go first."""
-        full = [kind for kind, pieces in waiting.items() if in_order and len(pieces) >= size]
+        full = [
+            kind
+            for kind, pieces in waiting.items()
+            if in_order and len(pieces) >= size.of(kind.bucket)
+        ]
         if not full and sum(map(len, waiting.values())) <= least:
             return []
         first = min((each for kind in full or waiting for each in waiting[kind]), key=place)
         pieces = sorted(waiting.pop(first.kind), key=place)
-        if pieces[size:]:
-            waiting[first.kind] = pieces[size:]
-        return pieces[:size]
+        most = size.of(first.bucket)
+        if pieces[most:]:
+            waiting[first.kind] = pieces[most:]
+        return pieces[:most]
 
     def work(least: int) -> bool:
         """Recognise a batch, if there is one; each, if none may wait."""

@@ -26,6 +26,7 @@ from whisfusion_jax.decoding.denoising import FREE, Draws
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.parallel.mesh import by_rows, own_axes, row_shards
 from whisfusion_jax.transcription.alignment import Heads
+from whisfusion_jax.transcription.batching import BatchSize
 from whisfusion_jax.transcription.decoders import (
     EARLIER,
     Asked,
@@ -149,7 +150,7 @@ class Recogniser:
         listener: Listener,
         decoder: Any,
         settings: RecogniserSettings,
-        most: int,
+        most: BatchSize,
         mesh: Mesh,
         on_compile: Callable[[str], None],
     ) -> None:
@@ -157,7 +158,7 @@ class Recogniser:
 
         Args:
             decoder: the model that `settings.decode` runs.
-            most: windows of a batch, on each part of the mesh.
+            most: of a batch, on each part of the mesh.
 
         Raises:
             WhisfusionError: the mesh spreads weights over an axis that recognising has no use for.
@@ -193,7 +194,7 @@ class Recogniser:
         """
         parts = self._parts(len(windows))
         live = [each for window in windows for each in [window] * parts]
-        rows = self._rows(len(live))
+        rows = self._rows(len(live), bucket)
         filled = live + [live[-1]] * (rows - len(live))
         listen = self._listening(filled, len(live), bucket)
         hearing = Hearing(parts, rows, [frames_of(window) for window in windows])
@@ -276,7 +277,7 @@ class Recogniser:
             standing: where all that stands is the text's beginning.
             earlier: where each has an earlier text of its own, which this prompt has not.
         """
-        rows = self._rows(windows)
+        rows = self._rows(windows, bucket)
         silence, canvas = [np.zeros(SAMPLE_RATE, np.float32)] * rows, (rows, self.canvas(bucket))
         heard = self._listening(silence, 1, bucket)(threading.Event())
         prompts, skipped = _side_by_side([prompt] * rows, [0] * rows if earlier else None)
@@ -292,10 +293,10 @@ class Recogniser:
             self._write(heard, arrays, bucket, candidates_of(self.settings.decode))
         )
 
-    def _rows(self, count: int) -> int:
+    def _rows(self, count: int, bucket: int) -> int:
         """Of the batch that holds so many: one on each part of the mesh, or all it ever has."""
         shards = row_shards(self._mesh)
-        return shards if count <= shards else shards * self._most
+        return shards if count <= shards else shards * self._most.of(bucket)
 
     def _parts(self, windows: int) -> int:
         """Shards that each window's candidates are spread over, where there are shards to spare."""

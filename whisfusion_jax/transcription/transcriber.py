@@ -1,5 +1,6 @@
 """The `Transcriber`: files and arrays in any number to transcripts, in order."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,7 +31,7 @@ from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.parallel.mesh import one_device, row_shards
 from whisfusion_jax.text.tokenizer import Task
-from whisfusion_jax.transcription.batching import in_batches
+from whisfusion_jax.transcription.batching import BatchSize, in_batches
 from whisfusion_jax.transcription.choice import (
     Wishes,
     alignment_heads,
@@ -91,6 +92,7 @@ class Transcriber:
         winner: Winner = "mbr",
         seed: int = 0,
         batch_size: int = 16,
+        batch_seconds: float | None = None,
         window: float | None = None,
         stretch: int | None = None,
         buckets: Sequence[int] = BUCKETS,
@@ -121,6 +123,8 @@ class Transcriber:
             seed: of all that diffusion draws; the same seed gives the same text, whatever else is
                 transcribed.
             batch_size: the most windows that are recognised at once, by each part of the mesh.
+            batch_seconds: of sound, the most likewise, as windows are padded, but a window in any
+                case; None is any. A server's next request waits as long as a batch takes.
             window: the longest that a recording is cut into, in seconds, more than 5; None is
                 30 s, and CUT for recordings that are longer.
             stretch: positions that a pass of `exact` or `diffusion` reads; None is as many as were
@@ -145,6 +149,8 @@ class Transcriber:
         """
         if beams < 1 or batch_size < 1:
             raise WhisfusionError("beams and batch size must be at least 1")
+        if batch_seconds is not None and batch_seconds <= 0:
+            raise WhisfusionError(f"batches of {batch_seconds:g} s: must be more than 0")
         if WINDOW_SECONDS not in buckets or not all(0 < b <= WINDOW_SECONDS for b in buckets):
             raise WhisfusionError(f"buckets {tuple(buckets)}: 30 s and shorter, 30 among them")
         if window is not None and not 5 < window <= WINDOW_SECONDS:
@@ -155,7 +161,8 @@ class Transcriber:
         prompts = Prompts.of(bundle, name, language, task)
         mesh = mesh or one_device()
         self._strict = strict
-        self._batch_size = batch_size * row_shards(mesh)
+        size = BatchSize(batch_size, batch_seconds or math.inf)
+        self._batch_size = size.times(row_shards(mesh))
         model = bundle.config.model
         memory = bundle.load_memory(mesh)
         self._buckets = tuple(sorted(buckets))
@@ -199,7 +206,7 @@ class Transcriber:
             Listener(bundle.load_encoder(dtype, mesh), chosen.reader, memory, chosen.head, model),
             chosen.models,
             RecogniserSettings(decode, heads),
-            batch_size,
+            size,
             mesh,
             on_compile,
         )
@@ -353,7 +360,7 @@ class Transcriber:
                 prepare = partial(
                     self.recogniser.prepare, bucket, prompt=bare if own else prompt, earlier=own
                 )
-                for size in {1, self._batch_size}:
+                for size in {1, self._batch_size.of(bucket)}:
                     prepare(size)
                     if live and self.writes_on and bucket <= longest:
                         prepare(size, standing=True)
