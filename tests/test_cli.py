@@ -140,6 +140,7 @@ def test_bad_files_are_named_and_the_rest_is_written(
         (["a.wav", "--bundle", "nowhere"], "nowhere: no bundle directory, and no published"),
         (["a.wav", "--beams", "0"], "at least 1"),
         (["a.wav", "--steps", "0"], "0 steps: at least 1"),
+        (["a.wav", "--batch-seconds", "0"], "batches of 0 s"),
         (["a.wav", "--decoder", "diffusion"], "has no denoiser"),
         (["a.wav", "--language", "de"], "English only"),
         (["a.wav", "--threads", "0"], "0 threads: from 1 to"),

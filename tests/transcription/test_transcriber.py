@@ -114,7 +114,12 @@ def test_segments_come_before_the_transcript(transcriber: Transcriber) -> None:
 def test_after_a_warm_up_nothing_compiles(name: str, request: pytest.FixtureRequest) -> None:
     own = request.getfixturevalue(name)
     transcriber = Transcriber(
-        own.bundle, batch_size=2, buckets=(10, 30), language="en", word_times=True
+        own.bundle,
+        batch_size=3,
+        batch_seconds=20,
+        buckets=(10, 30),
+        language="en",
+        word_times=True,
     )
     transcriber.warm_up()
     before = transcriber.recogniser.compile_seconds
