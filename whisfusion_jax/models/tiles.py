@@ -3,7 +3,7 @@
 For more than one row XLA rearranges the matrix in each product, which takes as long as to read it.
 Tiles lie as the product reads them. One tile's product would need a copy of the rows for each
 tile; but where the products of parts are summed, the compiler makes copying, products and sum one
-loop over the tiles (docs/results.md has what that is worth).
+loop over the tiles (docs/design.md; docs/results.md has what that is worth).
 """
 
 import math
@@ -22,10 +22,9 @@ _MOST = 24
 def in_tiles(kernel: jax.Array) -> jax.Array:
     """[inputs, outputs] to [tiles, parts, inputs of a part, 64]; zeros fill the last tile up."""
     inputs, outputs = kernel.shape
+    parts = math.gcd(inputs, _PARTS)
     filled = jnp.pad(kernel, ((0, 0), (0, -outputs % _TILE)))
-    return filled.reshape(math.gcd(inputs, _PARTS), -1, filled.shape[1] // _TILE, _TILE).transpose(
-        2, 0, 1, 3
-    )
+    return filled.reshape(parts, inputs // parts, -1, _TILE).transpose(2, 0, 1, 3)
 
 
 def tiles_pay(x: jax.Array) -> bool:

@@ -19,21 +19,24 @@ _LET_BEFORE = 2
 
 @dataclass(frozen=True)
 class BatchSize:
-    """How much is recognised at once."""
+    """How much is recognised at once, by each part of a mesh."""
 
     windows: int
     """At most."""
     seconds: float = math.inf
     """Of sound, at most, as windows are padded: a server's next request waits so long; but a window
     at least."""
+    shards: int = 1
+    """Parts of the mesh."""
+
+    @property
+    def most(self) -> int:
+        """Windows of the largest batch."""
+        return self.shards * self.windows
 
     def of(self, bucket: int) -> int:
-        """Windows that are padded to so many seconds."""
-        return max(1, int(min(self.windows, self.seconds // bucket)))
-
-    def times(self, shards: int) -> "BatchSize":
-        """On so many parts of a mesh."""
-        return BatchSize(shards * self.windows, shards * self.seconds)
+        """Windows, padded to so many seconds, of a full batch."""
+        return self.shards * max(1, int(min(self.windows, self.seconds // bucket)))
 
 
 class Hearing(Protocol):
@@ -77,9 +80,9 @@ def in_batches(
     """
     waiting: dict[Kind, list[Piece]] = {}
     place = _place if in_order else _turn
-    ahead = (3 if in_order else 4) * size.windows
+    ahead = (3 if in_order else 4) * size.most
     """Windows that may wait for others of their kind."""
-    queued = (4 if in_order else 1) * size.windows
+    queued = (4 if in_order else 1) * size.most
     order: deque[Recording] = deque()
     held: dict[Recording, list[Piece]] = {}
     heard: tuple[list[Piece], Heard] | None = None

@@ -158,7 +158,7 @@ class Recogniser:
 
         Args:
             decoder: the model that `settings.decode` runs.
-            most: of a batch, on each part of the mesh.
+            most: of a batch.
 
         Raises:
             WhisfusionError: the mesh spreads weights over an axis that recognising has no use for.
@@ -296,7 +296,7 @@ class Recogniser:
     def _rows(self, count: int, bucket: int) -> int:
         """Of the batch that holds so many: one on each part of the mesh, or all it ever has."""
         shards = row_shards(self._mesh)
-        return shards if count <= shards else shards * self._most.of(bucket)
+        return shards if count <= shards else self._most.of(bucket)
 
     def _parts(self, windows: int) -> int:
         """Shards that each window's candidates are spread over, where there are shards to spare."""

@@ -161,8 +161,7 @@ class Transcriber:
         prompts = Prompts.of(bundle, name, language, task)
         mesh = mesh or one_device()
         self._strict = strict
-        size = BatchSize(batch_size, batch_seconds or math.inf)
-        self._batch_size = size.times(row_shards(mesh))
+        self._batch_size = BatchSize(batch_size, batch_seconds or math.inf, row_shards(mesh))
         model = bundle.config.model
         memory = bundle.load_memory(mesh)
         self._buckets = tuple(sorted(buckets))
@@ -206,7 +205,7 @@ class Transcriber:
             Listener(bundle.load_encoder(dtype, mesh), chosen.reader, memory, chosen.head, model),
             chosen.models,
             RecogniserSettings(decode, heads),
-            size,
+            self._batch_size,
             mesh,
             on_compile,
         )
