@@ -19,6 +19,7 @@ _MOST = 24
 """Rows from which on the products themselves take longer than rearranging."""
 
 
+@jax.jit
 def in_tiles(kernel: jax.Array) -> jax.Array:
     """[inputs, outputs] to [tiles, parts, inputs of a part, 64]; zeros fill the last tile up."""
     inputs, outputs = kernel.shape

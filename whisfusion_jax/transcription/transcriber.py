@@ -128,7 +128,7 @@ class Transcriber:
             window: the longest that a recording is cut into, in seconds, more than 5; None is
                 30 s, and CUT for recordings that are longer.
             stretch: positions that a pass of `exact` or `diffusion` reads; None is as many as were
-                fastest, for `exact` on a CPU in batches one.
+                fastest, for `exact` on a CPU in batches of more than two one.
             buckets: lengths in seconds that windows are padded to; those that the bundle's padding
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
             initial_prompt: text that each window is written as if it followed: names, spelling,
