@@ -216,6 +216,16 @@ def test_a_denoiser_without_adapters_needs_no_training(tiny_whisper: Whisper) ->
     assert_same(found, expected)
 
 
+def test_a_denoiser_in_tiles_reads_greedily_as_whisper_does(tiny_whisper: Whisper) -> None:
+    reader, audio = knows_nothing(tiny_whisper.decoder), audio_of(2)
+    reader.read_in_tiles()
+    found = decode_greedily(reader, reader.cross_cache(audio), PROMPTS, VOCABULARY, LENGTH)
+    expected = greedy(tiny_whisper.decoder, audio)
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_allclose(found.logprobs, expected.logprobs, atol=1e-4)
+    np.testing.assert_allclose(found.no_speech, expected.no_speech, rtol=1e-5)
+
+
 def test_the_language_is_heard_as_whisper_hears_it(
     tiny_whisper: Whisper, denoiser: Denoiser
 ) -> None:

@@ -7,6 +7,7 @@ import jax
 
 from whisfusion_jax.decoding.vocabulary import Vocabulary
 from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
+from whisfusion_jax.models.denoiser import Denoiser
 
 
 @jax.tree_util.register_dataclass
@@ -39,6 +40,8 @@ class Start:
     no_speech: jax.Array
 
 
+Reader = Decoder | Denoiser
+"""Who reads as Whisper's decoder does: itself, or a denoiser of the warm kind."""
 Read = Callable[[jax.Array, Cache, jax.Array | int, CrossCache], tuple[jax.Array, Cache]]
 """How tokens are read, as `Decoder.__call__` does."""
 
@@ -76,7 +79,7 @@ def read_but_last(read: Read, cross: CrossCache, said: Start, vocabulary: Vocabu
 
 
 def read_prompt(
-    decoder: Decoder, cross: CrossCache, prompt: jax.Array, vocabulary: Vocabulary, length: int
+    reader: Reader, cross: CrossCache, prompt: jax.Array, vocabulary: Vocabulary, length: int
 ) -> tuple[Start, jax.Array]:
     """Read the prompt into a fresh cache.
 
@@ -88,15 +91,15 @@ def read_prompt(
         the start, its cache with all of the prompt, and logits of the text's first token, [batch,
         vocabulary], suppressed ones at minus infinity.
     """
-    empty = decoder.empty_cache(len(prompt), length)
-    read = vocabulary.before + 1
+    empty = reader.empty_cache(len(prompt), length)
+    begin = vocabulary.before + 1
     if vocabulary.languages:
-        start = read_start(decoder, decoder.logits, empty, cross, prompt, vocabulary)
-        hidden, cache = decoder(start.prompt[:, read:], start.cache, read, cross)
+        start = read_start(reader.read, reader.logits, empty, cross, prompt, vocabulary)
+        hidden, cache = reader.read(start.prompt[:, begin:], start.cache, begin, cross)
     else:
         # No language to name first: one pass reads all.
-        hidden, cache = decoder(prompt, empty, 0, cross)
-        no_speech = vocabulary.share_of_no_speech(decoder.logits(hidden[:, read - 1]))
+        hidden, cache = reader.read(prompt, empty, 0, cross)
+        no_speech = vocabulary.share_of_no_speech(reader.logits(hidden[:, begin - 1]))
         start = Start(empty, prompt, vocabulary.language_of(prompt), no_speech)
-    first = vocabulary.allowed(decoder.logits(hidden[:, -1]), first=True)
+    first = vocabulary.allowed(reader.logits(hidden[:, -1]), first=True)
     return replace(start, cache=cache), first

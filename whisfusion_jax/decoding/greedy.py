@@ -6,10 +6,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from whisfusion_jax.decoding.autoregressive import Decoded, read_prompt
+from whisfusion_jax.decoding.autoregressive import Decoded, Reader, read_prompt
 from whisfusion_jax.decoding.leaving import while_any
 from whisfusion_jax.decoding.vocabulary import Vocabulary, likeliest
-from whisfusion_jax.models.decoder import Cache, CrossCache, Decoder
+from whisfusion_jax.models.decoder import Cache, CrossCache
 
 
 @jax.tree_util.register_dataclass
@@ -27,7 +27,7 @@ class _State:
 
 @partial(jax.jit, static_argnames=("vocabulary", "max_tokens"))
 def decode_greedily(
-    decoder: Decoder,
+    reader: Reader,
     cross: CrossCache,
     prompt: jax.Array,
     vocabulary: Vocabulary,
@@ -46,7 +46,7 @@ def decode_greedily(
         wanted: [batch] bool: False for rows that fill the batch up; None for all.
     """
     batch, offset = prompt.shape
-    start, logits = read_prompt(decoder, cross, prompt, vocabulary, offset + max_tokens)
+    start, logits = read_prompt(reader, cross, prompt, vocabulary, offset + max_tokens)
 
     def write(state: _State, token: jax.Array, logprob: jax.Array, cache: Cache) -> _State:
         token = jnp.where(state.done, vocabulary.end, token)
@@ -62,8 +62,8 @@ def decode_greedily(
 
     def step(cross: CrossCache, state: _State) -> _State:
         position = offset + state.step - 1
-        hidden, cache = decoder(state.token[:, None], state.cache, position, cross)
-        logits = vocabulary.allowed(decoder.logits(hidden[:, 0]), first=False)
+        hidden, cache = reader.read(state.token[:, None], state.cache, position, cross)
+        logits = vocabulary.allowed(reader.logits(hidden[:, 0]), first=False)
         return write(state, *likeliest(logits), cache)
 
     def live(state: _State) -> jax.Array:

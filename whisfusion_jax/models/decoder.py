@@ -151,6 +151,9 @@ class Decoder(nnx.Module):
             written.append(cached)
         return self.norm(x), tuple(written)
 
+    read = __call__
+    """As a denoiser's is called."""
+
     def embed(self, tokens: jax.Array, at: jax.Array) -> jax.Array:
         """[batch, n] tokens at positions, [n] or of each row, to the first block's input.
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from whisfusion_jax.decoding.autoregressive import Start
+from whisfusion_jax.decoding.autoregressive import Reader, Start
 from whisfusion_jax.decoding.beam import decode_by_beam
 from whisfusion_jax.decoding.canvas import canvas_for
 from whisfusion_jax.decoding.denoising import FREE, Denoised, DenoisingSettings, Draws, denoise
@@ -82,18 +82,19 @@ class Autoregressive:
         """What reads a text as Whisper does."""
         return model
 
-    def __call__(self, model: Decoder, heard: Heard, asked: Asked, seconds: int) -> Texts:
+    def __call__(self, model: Reader, heard: Heard, asked: Asked, seconds: int) -> Texts:
         """Write a batch's texts.
 
         Args:
-            model: Whisper's.
+            model: Whisper's; beams are read by its decoder alone.
             seconds: of audio, at most.
         """
-        args = (model, heard.cross, asked.prompt, self.vocabulary)
+        args = (heard.cross, asked.prompt, self.vocabulary)
         if self.beams == 1:
-            decoded = decode_greedily(*args, self.max_tokens, asked.wanted)
+            decoded = decode_greedily(model, *args, self.max_tokens, asked.wanted)
         else:
-            decoded = decode_by_beam(*args, self.beams, self.max_tokens, asked.wanted)
+            assert isinstance(model, Decoder)
+            decoded = decode_by_beam(model, *args, self.beams, self.max_tokens, asked.wanted)
         tokens = decoded.tokens[:, None]
         return Texts(
             tokens=tokens,
@@ -157,10 +158,11 @@ class Exact:
             model: the decoder, and a denoiser on its weights.
             seconds: of audio, at most.
         """
-        decoder, denoisers = model
+        _, denoisers = model
         if not self.drafts(len(asked.wanted)):
             greedily = Autoregressive(self.settings.vocabulary, max_tokens=self.max_tokens)
-            return greedily(decoder, heard, asked, seconds)
+            # The denoiser has Whisper's weights, and on a CPU in tiles.
+            return greedily(denoisers.denoiser, heard, asked, seconds)
         if heard.pieces is not None:
             longest = self.max_tokens
             repairs = Repairs(self.vocabulary, longest, self.stretch, steps=longest)
