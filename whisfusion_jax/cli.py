@@ -77,11 +77,12 @@ class DecodingOptions:
     """Texts that ar keeps at each step; 1 takes the likeliest token."""
     stretch: int | None = None
     """Positions that a pass of diffusion or exact reads; without it as many as were fastest."""
-    batch_size: int = 16
-    """The most windows that a device recognises at once."""
+    batch_size: int | None = None
+    """The most windows that a device recognises at once; without it 16, or 4 by a server on a
+    CPU."""
     batch_seconds: float | None = None
     """The most sound likewise, so that whoever asks a server meanwhile waits no longer; without it
-    any."""
+    any, or 24 by a server on a CPU whose --batch-size isn't named either."""
     tensor: int = 1
     """Devices that share the arithmetic of each window; windows are shared in any case."""
     threads: int | None = None
@@ -100,15 +101,19 @@ class DecodingOptions:
     strict: bool = False
     """Refuse damaged recordings, rather than warn and transcribe what is in them."""
 
-    def transcriber(self, rule: Rule | None = None, word_times: bool = False) -> Transcriber:
+    def transcriber(
+        self, rule: Rule | None = None, word_times: bool = False, serves: bool = False
+    ) -> Transcriber:
         """Bring the bundle, and load it.
 
         Args:
             rule: instead of the one that is named.
             word_times: asked for, whatever the options say.
+            serves: clients, who wait for what is written before.
         """
         if self.threads is not None:
             _use_threads(self.threads)
+        batch_size, batch_seconds = self._batches(serves)
         return Transcriber.from_bundle(
             self.bundle,
             decoder=self.decoder,
@@ -121,8 +126,8 @@ class DecodingOptions:
             seed=self.seed,
             beams=self.beams,
             stretch=self.stretch,
-            batch_size=self.batch_size,
-            batch_seconds=self.batch_seconds,
+            batch_size=batch_size,
+            batch_seconds=batch_seconds,
             window=self.window,
             initial_prompt=self.initial_prompt,
             fix=self.fix,
@@ -131,6 +136,13 @@ class DecodingOptions:
             mesh=make_mesh(MeshConfig(tensor=self.tensor), jax.local_devices()),
             on_compile=_say,
         )
+
+    def _batches(self, serves: bool) -> tuple[int, float | None]:
+        """Windows, and seconds of sound, that are recognised at once."""
+        unnamed = self.batch_size is None and self.batch_seconds is None
+        if serves and unnamed and jax.default_backend() == "cpu":
+            return 4, 24.0  # small ones cost a CPU nothing (docs/serving.md)
+        return 16 if self.batch_size is None else self.batch_size, self.batch_seconds
 
     def _rule(self) -> Rule | None:
         if self.rule is None and self.steps is None and self.revise is None:
@@ -345,7 +357,7 @@ def serve(
         decoding_seconds=decoding_seconds,
         patience=patience,
     )
-    app = make_app(decoding.transcriber(word_times=True), allowed)
+    app = make_app(decoding.transcriber(word_times=True, serves=True), allowed)
     _say(f"http://{host}:{port}; /ready says when everything is compiled")
     uvicorn.run(app, host=host, port=port, ws="websockets-sansio", log_level="warning")
     return 0

@@ -47,7 +47,7 @@ def load(
     seconds: float = 60.0,
     most: int = 100,
     decoder: str = "diffusion",
-    batch_size: int = 16,
+    batch_size: int | None = None,
     batch_seconds: float | None = None,
     peer: bool = True,
 ) -> int:
@@ -59,7 +59,7 @@ def load(
         seconds: of each part.
         most: recordings, of the manifest's first.
         decoder: of the server.
-        batch_size: of the server.
+        batch_size: of the server; without it its own.
         batch_seconds: likewise.
         peer: faster-whisper int8 as well, one recording after another, before and after.
     """
@@ -67,15 +67,14 @@ def load(
     sounds = bodies(utterances)
     lengths = [len(read_audio(each.audio)) / 16_000 for each in utterances]
     keep_compiled_programs()
-    own = Transcriber.from_bundle("tiny.en", decoder=decoder, batch_size=batch_size)  # type: ignore[arg-type]
+    own = Transcriber.from_bundle("tiny.en", decoder=decoder)  # type: ignore[arg-type]
     files = [str(each.audio) for each in utterances]
     texts = [each.text for each in own.transcribe_many(files)]  # type: ignore[union-attr]
     del own
     theirs = [_one_after_another(sounds, lengths)] if peer else []
-    flags = ["--decoder", decoder, "--batch-size", str(batch_size)]
-    if batch_seconds is not None:
-        flags += ["--batch-seconds", str(batch_seconds)]
-    with serving(flags) as server:
+    named = {"--batch-size": batch_size, "--batch-seconds": batch_seconds}
+    flags = [str(each) for pair in named.items() if pair[1] is not None for each in pair]
+    with serving(["--decoder", decoder, *flags]) as server:
         full = asyncio.run(_crowd(server, sounds, lengths, texts, clients, seconds))
         fill = server.metric("batch_fill")
         rate = 0.7 * len(full.latencies) / full.elapsed
@@ -83,8 +82,7 @@ def load(
         ended = asyncio.run(_ended(server, sounds, lengths, texts))
     if peer:
         theirs.append(_one_after_another(sounds, lengths))
-    limit = f", at most {batch_seconds:g} s" if batch_seconds is not None else ""
-    table = Table(title=f"tiny.en, {decoder}, batches of {batch_size}{limit}")
+    table = Table(title=" ".join(("tiny.en", decoder, *flags)))
     for column in ("", "answered", "wrong", "others", "p50 s", "p99 s", "RTFx"):
         table.add_column(column, justify="right" if column else "left")
     for name, found in ((f"{clients} clients", full), (f"{rate:.1f} a second", calm)):

@@ -61,7 +61,7 @@ class Served:
         keyed = {"WHISFUSION_API_KEY": key} if key else {}
         self.process = subprocess.Popen(
             [sys.executable, *(["-c", first] if first else []), "-m", "whisfusion_jax", "serve",
-             "--bundle", str(bundle), "--batch-size", "4", "--port", str(self.port), *flags],
+             "--bundle", str(bundle), "--port", str(self.port), *flags],
             cwd=ROOT, env={**os.environ, **keyed, **environment},
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
