@@ -51,7 +51,7 @@ def load(
     batch_seconds: float | None = None,
     peer: bool = True,
 ) -> int:
-    """Clients that ask again once they are answered, then arrivals at 70 % of that, then its end.
+    """Clients that ask again once they are answered, arrivals at 70 % of that, one alone, the end.
 
     Args:
         manifest: recordings to send.
@@ -79,13 +79,15 @@ def load(
         fill = server.metric("batch_fill")
         rate = 0.7 * len(full.latencies) / full.elapsed
         calm = asyncio.run(_arrivals(server, sounds, lengths, texts, rate, seconds))
+        alone = asyncio.run(_crowd(server, sounds, lengths, texts, 1, seconds))
         ended = asyncio.run(_ended(server, sounds, lengths, texts))
     if peer:
         theirs.append(_one_after_another(sounds, lengths))
     table = Table(title=" ".join(("tiny.en", decoder, *flags)))
     for column in ("", "answered", "wrong", "others", "p50 s", "p99 s", "RTFx"):
         table.add_column(column, justify="right" if column else "left")
-    for name, found in ((f"{clients} clients", full), (f"{rate:.1f} a second", calm)):
+    parts = {f"{clients} clients": full, f"{rate:.1f} a second": calm, "one client": alone}
+    for name, found in parts.items():
         others = {code: n for code, n in found.statuses.items() if code != 200}
         table.add_row(
             name,
@@ -100,8 +102,9 @@ def load(
         table.add_row("faster-whisper int8, one by one", "", "", "", "", "", f"{rtfx:.1f}")
     console = Console()
     console.print(table)
+    spread, own = (each.quantile(0.99) / each.quantile(0.5) for each in (calm, alone))
     console.print(
-        f"batch fill {fill:.2f}; p99 / p50 at 70 %: {calm.quantile(0.99) / calm.quantile(0.5):.2f}"
+        f"batch fill {fill:.2f}; p99 / p50 at 70 %: {spread:.2f}; of one client: {own:.2f}"
     )
     if theirs:
         ratios = [full.seconds / full.elapsed / rtfx for rtfx in theirs]
