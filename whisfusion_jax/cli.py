@@ -1,4 +1,4 @@
-"""The `whisfusion` command: transcribe, watch, archive, warmup, get, memory."""
+"""The `whisfusion` command: transcribe, watch, archive, serve, warmup, get, memory."""
 
 import os
 import sys
@@ -255,9 +255,9 @@ def watch(
 
 
 def warmup(decoding: Decoding, /) -> int:
-    """Compile all programs that a bundle and its decoder need, so that no later run waits for them.
+    """Compile all programs that transcribing needs, so that no later run waits for them.
 
-    They stay in the cache directory.
+    They stay in the cache directory. A server compiles its own, before it says that it is ready.
     """
     keep_compiled_programs()
     transcriber = decoding.transcriber()

@@ -39,6 +39,7 @@ def decode_greedily(
     Rows don't touch each other, and a row that has ended writes end tokens only.
 
     Args:
+        reader: Whisper's decoder, or a denoiser on its weights.
         cross: of the batch's audio.
         prompt: [batch, p] int32, as `read_prompt` takes it; p + max_tokens at most the decoder's
             positions.
