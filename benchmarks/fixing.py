@@ -14,6 +14,7 @@ from rich.table import Table
 from benchmarks.common import SAMPLES, load_clips
 from whisfusion_jax.cli import keep_compiled_programs
 from whisfusion_jax.text.normalise import Normaliser, normaliser_for
+from whisfusion_jax.transcription.decoders import DecoderName
 from whisfusion_jax.transcription.transcriber import Transcriber
 from whisfusion_jax.transcription.transcript import Transcript
 
@@ -21,17 +22,23 @@ _LETTERS = 4
 """Of the words that are said: shorter ones are no names."""
 
 
-def main(manifest: Path = SAMPLES, bundle: str = "tiny.en", worst: int = 5) -> None:
+def main(
+    manifest: Path = SAMPLES,
+    bundle: str = "tiny.en",
+    decoder: DecoderName = "diffusion",
+    worst: int = 5,
+) -> None:
     """Count errors without, and with, one known word an utterance.
 
     Args:
         manifest: Utterances with their texts, in English.
-        bundle: With a denoiser.
+        bundle: With a denoiser, or a head.
+        decoder: That writes.
         worst: How many texts of those that became worse to show.
     """
     keep_compiled_programs()
     normal = normaliser_for("en")
-    plain = Transcriber.from_bundle(bundle, decoder="diffusion")
+    plain = Transcriber.from_bundle(bundle, decoder=decoder)
     before = after = known = 0
     table = Table("without", "with", title="where more changed for the worse")
     for utterance, samples in load_clips(manifest):
@@ -40,7 +47,7 @@ def main(manifest: Path = SAMPLES, bundle: str = "tiny.en", worst: int = 5) -> N
         fix = next(_misheard(text, found, normal), None)
         if fix is None:
             continue
-        fixed = Transcriber.from_bundle(bundle, decoder="diffusion", fix=[fix]).transcribe(samples)
+        fixed = Transcriber.from_bundle(bundle, decoder=decoder, fix=[fix]).transcribe(samples)
         errors = [_errors(text, normal(each.text)) for each in (found, fixed)]
         before, after, known = before + errors[0], after + errors[1], known + 1
         if errors[1] >= errors[0] and table.row_count < worst:

@@ -94,8 +94,8 @@ class DecodingOptions:
     """Text that each window is written as if it followed: names, spelling, style."""
     fix: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Words that are known: where the text says something like them (or, as HEARD=KNOWN, the very
-    words that are heard) they stand, and diffusion writes what is around them anew; several times,
-    perhaps."""
+    words that are heard) they stand, and what is around or behind them is written anew; several
+    times, perhaps."""
     word_times: bool = False
     """Say in JSON when each word begins and ends; subtitles have it in any case."""
     strict: bool = False

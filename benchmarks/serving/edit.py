@@ -11,12 +11,13 @@ from benchmarks.serving.common import serving
 from whisfusion_jax.errors import WhisfusionError
 
 
-def edit(file: Path, /, edits: int = 9, batch_size: int = 4) -> int:
+def edit(file: Path, /, edits: int = 9, decoder: str = "diffusion", batch_size: int = 4) -> int:
     """Correct one word of a recording after the other, in Chromium.
 
     Args:
         file: a recording of a window.
         edits: how often, of which the first isn't counted.
+        decoder: of the server.
         batch_size: of the server.
 
     Raises:
@@ -25,7 +26,7 @@ def edit(file: Path, /, edits: int = 9, batch_size: int = 4) -> int:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise WhisfusionError("edit needs Chromium")
-    flags = ["--decoder", "diffusion", "--batch-size", str(batch_size)]
+    flags = ["--decoder", decoder, "--batch-size", str(batch_size)]
     with serving(flags) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
@@ -41,7 +42,7 @@ def edit(file: Path, /, edits: int = 9, batch_size: int = 4) -> int:
 def _edited(page: Page, url: str, file: Path, number: int) -> float:
     """Seconds from the Enter that ends a correction to the text that is shown, as the page says."""
     page.goto(url)
-    expect(page.locator("#model")).to_contain_text("diffusion")
+    expect(page.locator("#model")).to_contain_text("tiny.en")
     page.set_input_files("#file", file)
     expect(page.locator("#written")).to_be_visible(timeout=30_000)
     expect(page.locator("#say")).to_have_text("", timeout=30_000)

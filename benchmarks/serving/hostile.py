@@ -21,19 +21,22 @@ from whisfusion_jax.data.manifest import read_manifest
 Draw = random.Random
 
 
-def hostile(manifest: Path, /, count: int = 2000, at_once: int = 8) -> int:
+def hostile(
+    manifest: Path, /, count: int = 2000, at_once: int = 8, decoder: str = "diffusion"
+) -> int:
     """Send hostile bodies, and among twenty of them a good one.
 
     Args:
         manifest: good recordings.
         count: hostile bodies.
         at_once: how many are under way.
+        decoder: of the server.
     """
     good = bodies(read_manifest(manifest)[:20])
     kinds = _kinds(good)
     draw = Draw(0)
     # 200 in a row come before memory is looked at: allocators keep what they once had.
-    flags = ["--decoder", "diffusion", "--batch-size", "8", "--strict", "--seconds", "600"]
+    flags = ["--decoder", decoder, "--batch-size", "8", "--strict", "--seconds", "600"]
     with serving(flags) as server:
         texts = asyncio.run(_send(server, [("good", each) for each in good], 1))["good", 200]
         sent = [_next(kinds, draw) for _ in range(count)]

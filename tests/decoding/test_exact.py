@@ -66,13 +66,14 @@ def exact(
 def mended(
     denoiser: Denoiser, audio: AudioStates, draft: jax.Array, sure: jax.Array, size: int = SIZE,
     vocabulary: Vocabulary = VOCABULARY, prompt: jax.Array = PROMPTS,
+    standing: jax.Array | None = None,
 ) -> Found:  # fmt: skip
     """By a draft that each pass repairs."""
     end, wanted = jnp.full((len(draft), 1), END), jnp.ones(len(draft), bool)
     text = Draft(jnp.concatenate([draft[:, :-1], end], axis=1), sure)
     how = Repairs(vocabulary, LENGTH, size, steps=LENGTH)
     cross = denoiser.cross_cache(audio)
-    return repair(denoiser, cross, prompt[: len(draft)], text, how, wanted)
+    return repair(denoiser, cross, prompt[: len(draft)], text, how, wanted, standing)
 
 
 def redrawn(model: Any, key: jax.Array) -> Any:
@@ -140,6 +141,31 @@ def test_a_text_that_is_begun_goes_on_as_whispers(
         assert (np.asarray(found[0].fixed_at[:, 0])[begun] == 0).all()
         if not drafted:
             assert (passes_of(found) == np.maximum(whole - count, 1)).all()
+
+
+@pytest.mark.parametrize("drafted", ["rightly", "wrongly", "shifted"])
+def test_a_text_that_is_begun_is_repaired_behind_what_stands(
+    tiny_whisper: Whisper, denoiser: Denoiser, drafted: str
+) -> None:
+    audio = audio_of(1)
+    expected = greedy(tiny_whisper.decoder, audio)
+    drafts = {"rightly": 0, "wrongly": expected.tokens[:, ::-1] - expected.tokens, "shifted": 0}
+    draft = (expected.tokens + drafts[drafted]) % END
+    draft = jnp.roll(draft, 2, axis=1) if drafted == "shifted" else draft
+    sure = jnp.full(draft.shape, 0.5)
+    whole = passes_of(mended(denoiser, audio, draft, sure))
+    for counts in ([0, 1, 3], [2, 7, 100]):
+        count = np.minimum(counts, lengths_of(expected) - 1)
+        begun = jnp.arange(LENGTH) < count[:, None]
+        standing = jnp.where(begun, expected.tokens, FREE)
+        found = mended(denoiser, audio, draft, sure, standing=standing)
+        np.testing.assert_array_equal(found[0].tokens[:, 0], expected.tokens)
+        assert (np.asarray(found[0].confidence[:, 0])[begun] == 1).all()
+        assert (np.asarray(found[0].fixed_at[:, 0])[begun] == 0).all()
+        assert (passes_of(found) <= whole).all()
+        if drafted == "rightly":
+            left = lengths_of(expected) - count
+            assert (passes_of(found) == np.maximum(-(-left // SIZE), 1)).all()
 
 
 def test_two_hundred_random_pairs(tiny_whisper: Whisper, denoiser: Denoiser) -> None:

@@ -78,7 +78,6 @@ def test_eight_utterances_are_drafted_by_heart(trained: Trained, config: TrainCo
     for setting, message in (
         ({"decoder": "exact"}, "exact repairs what the head hears"),
         ({"decoder": "diffusion", "candidates": 4}, "with one candidate"),
-        ({"decoder": "diffusion", "fix": ["red"]}, "writes around nothing"),
     ):
         with pytest.raises(WhisfusionError, match=message):
             Transcriber(whisper, drafts=drafts, rule=Repair(3), **setting)

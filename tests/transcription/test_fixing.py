@@ -1,6 +1,7 @@
 """Words that are known, in their places."""
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.decoding.denoising import FREE
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
-from whisfusion_jax.transcription.fixing import Known, masked_around
+from whisfusion_jax.transcription.decoders import DecoderName
+from whisfusion_jax.transcription.fixing import Known, masked_around, up_to_unsure
 
 BUNDLES = Path(whisfusion_jax.__file__).parent / "assets/bundles"
 CLIP = SAMPLES / "LJ001-0018.flac"
@@ -63,6 +65,19 @@ def test_nothing_changes_where_nothing_is_like_them(fix: str, tokenizer: Whisper
     )
 
 
+def test_what_is_unsure_behind_the_last_is_left_to_whoever_looks_back(
+    tokenizer: WhisperTokenizer,
+) -> None:
+    tokens = tokenizer.encode(" We saw the Lemster boys, and then Cubic was there.")
+    known = [Known("Kubrick", "Cubic"), Known("Leominster")]
+    for sure, left in ((0.1, ""), (0.9, " was there.")):
+        begun = up_to_unsure(tokens, [sure] * len(tokens), known, tokenizer, "en")
+        assert begun is not None
+        assert begun.pop() == FREE
+        assert tokenizer.decode(begun) == f" We saw the Leominster boys, and then Kubrick{left}"
+    assert up_to_unsure(tokens, [0.1] * len(tokens), [Known("Bath")], tokenizer, "en") is None
+
+
 def test_scripts_without_blanks(tokenizer: WhisperTokenizer) -> None:
     text = "他在北京大学学习中文。"
     assert put(text, "北京大学=清华大学", tokenizer=tokenizer, language="zh") == text.replace(
@@ -76,18 +91,23 @@ def test_no_words_are_refused(fix: str) -> None:
         Known.parse(fix)
 
 
-def test_diffusion_alone_writes_around_them() -> None:
-    with pytest.raises(WhisfusionError, match="fix: only diffusion"):
+def test_who_writes_every_token_anew_is_told_none() -> None:
+    with pytest.raises(WhisfusionError, match="fix: ar writes on from no words"):
         Transcriber.from_bundle("tiny.en", decoder="ar", fix=["one"])
 
 
-def test_a_transcript_has_them_and_their_times() -> None:
-    plain = Transcriber.from_bundle("tiny.en", word_times=True)
-    fixed = Transcriber.from_bundle("tiny.en", word_times=True, fix=["Gothic=Gotisch"])
+@pytest.mark.parametrize("decoder", ["diffusion", "exact"])
+def test_a_transcript_has_them_and_their_times(
+    decoder: DecoderName, request: pytest.FixtureRequest
+) -> None:
+    if decoder == "exact":
+        request.getfixturevalue("tiny_en")
+    opened = partial(Transcriber.from_bundle, "tiny.en", decoder=decoder, word_times=True)
+    plain, fixed = opened(), opened(fix=["Gothic=Gotisch"])
     before, after = plain.transcribe(CLIP), fixed.transcribe(CLIP)
     assert after.text == before.text.replace("Gothic", "Gotisch")
     (word,) = [each for each in after.words if each.text == "Gotisch"]
     (heard,) = [each for each in before.words if each.text == "Gothic"]
     assert word.confidence == 1
     assert word.fixed_at == 0
-    assert word.start == pytest.approx(heard.start, abs=0.3)
+    assert (word.start, word.end) == pytest.approx((4.2, heard.end), abs=0.3)

@@ -400,3 +400,22 @@ def test_an_initial_prompt_is_spelled_by_what_a_shortlist_has(tmp_path: Path) ->
         > len(whisper.tokenizer.encode(" Guantanamo")) + 1
     )
     assert prompted.transcribe(speechlike(2)).seconds == 2
+
+
+@pytest.mark.usefixtures("tiny_en")
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_exact_writes_on_from_words_that_stand(batch_size: int) -> None:
+    exact = Transcriber.from_bundle("tiny.en", decoder="exact", batch_size=batch_size)
+    file = SAMPLES / "LJ001-0018.flac"
+    (whole,) = exact.transcribe(file).segments
+    counts = [0, 5, 12, len(whole.tokens)]
+    asks = iter([Ask(file, standing=whole.tokens[:count]) for count in counts])
+    for number, found in exact.as_finished(lambda wait: next(asks, None), patience=0.5):
+        if not isinstance(found, Transcript):
+            continue
+        (segment,), count = found.segments, counts[number]
+        assert segment.tokens == whole.tokens
+        assert segment.confidences[:count] == (1,) * count
+        assert segment.fixed_at[:count] == (0,) * count
+        assert segment.steps <= whole.steps
+        assert segment.steps == 1 or count < len(whole.tokens)

@@ -82,9 +82,14 @@ def follow(
     return jax.lax.fori_loop(0, tokens.shape[1], one, distances)
 
 
+def reached(distances: jax.Array) -> jax.Array:
+    """How far in the draft what stands has come: [rows] int32."""
+    # Of equally near beginnings the longest: a word is written otherwise more often than put in.
+    return distances.shape[1] - 1 - distances[:, ::-1].argmin(1)
+
+
 def rest(distances: jax.Array, draft: jax.Array, count: int) -> jax.Array:
     """How the draft goes on behind what stands: [rows, count] int32, UNKNOWN where it doesn't."""
-    # Of equally near beginnings the longest: a word is written otherwise more often than put in.
-    reached = distances.shape[1] - 1 - distances[:, ::-1].argmin(1)
     filled = jnp.pad(draft, ((0, 0), (0, count)), constant_values=UNKNOWN)
-    return jax.vmap(lambda row, at: jax.lax.dynamic_slice_in_dim(row, at, count))(filled, reached)
+    begin = reached(distances)
+    return jax.vmap(lambda row, at: jax.lax.dynamic_slice_in_dim(row, at, count))(filled, begin)

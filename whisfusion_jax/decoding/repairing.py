@@ -13,8 +13,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from whisfusion_jax.decoding import drafts
 from whisfusion_jax.decoding.autoregressive import Start, read_but_last, read_start
-from whisfusion_jax.decoding.denoising import Denoised
+from whisfusion_jax.decoding.denoising import FREE, Denoised
 from whisfusion_jax.decoding.drafts import Draft
 from whisfusion_jax.decoding.edits import Known, Prices, choose, edited, window_of
 from whisfusion_jax.decoding.leaving import while_any
@@ -66,6 +67,7 @@ def repair(
     draft: Draft,
     how: Repairs,
     wanted: jax.Array,
+    standing: jax.Array | None = None,
 ) -> tuple[Denoised, Start]:
     """Repair each row's draft.
 
@@ -75,6 +77,7 @@ def repair(
         prompt: [batch, p] int32, as `read_start` takes it.
         draft: [batch, length].
         wanted: [batch] bool: False for what fills the batch up.
+        standing: [batch, n] int32: tokens that the texts begin with, then FREE; None is none.
 
     Returns:
         one candidate each, and what the start token says.
@@ -83,29 +86,37 @@ def repair(
     empty = denoiser.empty_cache(rows, first + how.length + how.size)
     said = read_start(denoiser.read, denoiser.logits, empty, cross, prompt, vocabulary)
     said = read_but_last(denoiser.read, cross, said, vocabulary)
+    most = _most(how, draft)
+    begun, cache = jnp.zeros(rows, jnp.int32), said.cache
+    if standing is not None:
+        begun = (jnp.cumsum(standing == FREE, axis=1) == 0).sum(1)
+        draft = _behind(standing, begun, draft, vocabulary.end)
+        # What lies behind those that stand is read again before anything looks at it.
+        reads = jnp.concatenate([said.prompt[:, -1:], draft.tokens[:, : standing.shape[1]]], axis=1)
+        _, cache = denoiser.read(reads, cache, first - 1, cross)
     behind = ((0, 0), (first, how.size))
     # A text as long as its place loses its last token to its end.
     tokens = draft.tokens.at[:, -1].set(vocabulary.end)
     tokens = jnp.pad(tokens, behind, constant_values=vocabulary.end)
     tokens = tokens.at[:, :first].set(said.prompt)
     sure = jnp.pad(draft.sure, behind, constant_values=1.0)
-    begun = _State(
+    state = _State(
         step=jnp.int32(0),
         draft=Draft(tokens, sure),
         written=Denoised(
             tokens=tokens,
             confidence=sure,
-            fixed_at=jnp.ones(tokens.shape, jnp.int32),
+            fixed_at=(jnp.arange(tokens.shape[1]) >= first + begun[:, None]).astype(jnp.int32),
             steps=jnp.zeros(rows, jnp.int32),
         ),
-        start=jnp.full(rows, first - 1),
+        start=first - 1 + begun,
         done=~wanted,
-        most=_most(how, draft),
-        cache=said.cache,
+        most=most,
+        cache=cache,
     )
 
     step = partial(_pass, denoiser, first, how)
-    last = while_any(lambda state: state.live, step, cross, begun)
+    last = while_any(lambda state: state.live, step, cross, state)
     # What follows a text that has ended is nothing.
     there = (jnp.arange(tokens.shape[1]) <= last.start[:, None]) | ~last.done[:, None]
     found = last.written
@@ -117,6 +128,24 @@ def repair(
         found.fixed_at[:, None, texts],
         found.steps[:, None],
     ), said
+
+
+def _behind(standing: jax.Array, count: jax.Array, draft: Draft, end: int) -> Draft:
+    """What stands, and how the draft goes on behind it."""
+    length = draft.tokens.shape[1]
+    place = jnp.arange(length)
+    distances = drafts.follow(drafts.start(draft.tokens), draft.tokens, standing, count)
+    reached = drafts.reached(distances)
+    stands = place < count[:, None]
+    own = jnp.pad(standing, ((0, 0), (0, max(0, length - standing.shape[1]))))[:, :length]
+    source = place - count[:, None] + reached[:, None]
+    there = ~stands & (source < length)
+
+    def follow(each: jax.Array, beyond: float) -> jax.Array:
+        moved = jnp.take_along_axis(each, jnp.clip(source, 0, length - 1), axis=1)
+        return jnp.where(there, moved, beyond)
+
+    return Draft(jnp.where(stands, own, follow(draft.tokens, end)), follow(draft.sure, 1.0))
 
 
 def _most(how: Repairs, draft: Draft) -> jax.Array:

@@ -154,13 +154,14 @@ def make_app(transcriber: Transcriber, config: ServerConfig) -> FastAPI:
     async def models() -> dict[str, Any]:
         known = {
             "id": config.model, "object": "model", "created": 0, "owned_by": "whisfusion_jax",
-            "decoder": transcriber.decoder, "denoises": transcriber.writes_on,
+            "decoder": transcriber.decoder, "writes_on": transcriber.writes_on,
         }  # fmt: skip
         return {"object": "list", "data": [known]}
 
     async def write(request: Request, form: _Form, task: Task) -> Response:
         if form.fix and not transcriber.writes_on:
-            return _error(400, f"fix[]: {transcriber.decoder} writes around nothing that is known")
+            decoder = transcriber.decoder
+            return _error(400, f"fix[]: {decoder} writes on from no words that are known")
         if form.response_format not in FORMATS:
             return _error(400, f"response_format: one of {', '.join(FORMATS)}")
         language = form.language or None

@@ -159,7 +159,7 @@ class Exact:
             seconds: of audio, at most.
         """
         _, denoisers = model
-        if not self.drafts(len(asked.wanted)):
+        if asked.standing is None and not self.drafts(len(asked.wanted)):
             greedily = Autoregressive(self.settings.vocabulary, max_tokens=self.max_tokens)
             # The denoiser has Whisper's weights, and on a CPU in tiles.
             return greedily(denoisers.denoiser, heard, asked, seconds)
@@ -179,7 +179,7 @@ class Diffusion:
     stretch: int
     """Positions that are read at once by rules that write nearly from left to right."""
     repair: Repair | None = None
-    """How the head's draft is repaired, instead of anything being unmasked, if nothing is given."""
+    """How the head's draft is repaired, instead of anything being unmasked."""
     own_lengths: bool = False
     """A canvas of each bucket's own length: to a denoiser that sees its masks it is a hint."""
 
@@ -199,7 +199,7 @@ class Diffusion:
             seconds: of audio, at most.
         """
         length, batch = canvas_for(seconds), len(asked.wanted)
-        if self.repair is not None and asked.given is None:
+        if self.repair is not None:
             # Who has passes for most texts needs to read no more at once than is likely to stand.
             few = self.repair.steps is not None and self.repair.steps < length
             size = length if few else self.stretch
@@ -262,7 +262,9 @@ def _repaired(model: Denoisers, heard: Heard, asked: Asked, how: Repairs) -> Tex
     assert model.merges is not None  # or there was no head to read
     assert heard.pieces is not None
     draft = Draft.of(*model.merges(*heard.pieces), how.length, how.vocabulary.end)
-    found, said = repair(model.denoiser, heard.cross, asked.prompt, draft, how, asked.wanted)
+    found, said = repair(
+        model.denoiser, heard.cross, asked.prompt, draft, how, asked.wanted, asked.standing
+    )
     return _texts(found, said)
 
 
@@ -331,10 +333,24 @@ def candidates_of(decode: Decode) -> int:
     return decode.settings.candidates if isinstance(decode, Diffusion) else 1
 
 
-def has_use_for_head(decode: Decode, rows: int) -> bool:
-    """Whether a CTC head's pieces are read in batches of so many rows."""
+def writes_on(decode: Decode) -> bool:
+    """Whether a text may be written on from words that stand."""
+    return isinstance(decode, Exact | Diffusion)
+
+
+def writes_around(decode: Decode) -> bool:
+    """Whether words may stand anywhere, for masks to write what is around them."""
+    return isinstance(decode, Diffusion) and decode.repair is None
+
+
+def has_use_for_head(decode: Decode, rows: int, stand: bool) -> bool:
+    """Whether a CTC head's pieces are read in batches of so many rows.
+
+    Args:
+        stand: words may stand.
+    """
     if isinstance(decode, Exact):
-        return decode.drafts(rows)
+        return stand or decode.drafts(rows)
     if isinstance(decode, Spelled):
         return True
     return isinstance(decode, Diffusion) and decode.settings.candidates == 1

@@ -1,6 +1,7 @@
 """Words that are known: they stand where a text says something like them.
 
-What is around them is masked, for diffusion to write anew, looking both ways.
+What is around them is masked, for a denoiser to write anew, looking both ways; or what is behind
+them is left to a decoder that looks back.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ _SURE = 0.3
 """What is less probable; more than that is written no better, knowing its neighbour
 (docs/long_recordings.md)."""
 _KNOWN = 2.0
+"""Surer than sure."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,43 @@ def masked_around(
         confidences: and how sure.
         language: a code; None for English.
     """
+    found = _with_known(tokens, confidences, known, tokenizer, language)
+    if found is None:
+        return None
+    canvas, _, doubted = found
+    return [FREE if free else token for token, free in zip(canvas, doubted.tolist(), strict=True)]
+
+
+def up_to_unsure(
+    tokens: Sequence[int],
+    confidences: Sequence[float],
+    known: Sequence[Known],
+    tokenizer: WhisperTokenizer,
+    language: str | None,
+) -> list[int] | None:
+    """A text up to what is unsure behind the last known word, and FREE; as `masked_around`."""
+    found = _with_known(tokens, confidences, known, tokenizer, language)
+    if found is None:
+        return None
+    canvas, last, doubted = found
+    behind = np.flatnonzero(doubted[last:])
+    return [*canvas[: last + behind[0] if len(behind) else None], FREE]
+
+
+def _with_known(
+    tokens: Sequence[int],
+    confidences: Sequence[float],
+    known: Sequence[Known],
+    tokenizer: WhisperTokenizer,
+    language: str | None,
+) -> tuple[list[int], int, np.ndarray] | None:
+    """A text with known words in their places, where the last ends, and which tokens are doubted.
+
+    These are unsure, and near a known word.
+    """
     spans = word_spans(tokens, tokenizer, language)
     texts = [tokenizer.decode(tokens[begin:end]) for begin, end in spans]
     canvas: list[tuple[int, float]] = []
-    """Tokens and how sure they are; known ones are surer than sure."""
     at = 0
     written = list(zip(tokens, confidences, strict=True))
     for first, last, text in sorted(_places(known, texts)):
@@ -76,11 +111,10 @@ def masked_around(
         return None
     canvas += written[at:]
     sure = np.array([confidence for _, confidence in canvas])
-    far = np.abs(np.arange(len(sure))[:, None] - np.flatnonzero(sure == _KNOWN)).min(axis=1)
+    places = np.flatnonzero(sure == _KNOWN)
+    far = np.abs(np.arange(len(sure))[:, None] - places).min(axis=1)
     doubted = (far <= _AROUND) & (sure < _SURE)
-    return [
-        FREE if free else token for (token, _), free in zip(canvas, doubted.tolist(), strict=True)
-    ]
+    return [token for token, _ in canvas], int(places[-1]) + 1, doubted
 
 
 def _places(known: Sequence[Known], texts: Sequence[str]) -> Iterator[tuple[int, int, str]]:

@@ -185,18 +185,19 @@ class Recogniser:
         """Of the rows of all batches so far, the share that was asked for."""
         return self._asked / max(self._batches, 1)
 
-    def hear(self, windows: Sequence[np.ndarray], bucket: int) -> Hearing:
+    def hear(self, windows: Sequence[np.ndarray], bucket: int, stand: bool = False) -> Hearing:
         """Begin to hear windows of one bucket, in a thread.
 
         Args:
             windows: each [samples], at most `bucket` seconds.
             bucket: seconds.
+            stand: words may stand, in what is written.
         """
         parts = self._parts(len(windows))
         live = [each for window in windows for each in [window] * parts]
         rows = self._rows(len(live), bucket)
         filled = live + [live[-1]] * (rows - len(live))
-        listen = self._listening(filled, len(live), bucket)
+        listen = self._listening(filled, len(live), bucket, stand)
         hearing = Hearing(parts, rows, [frames_of(window) for window in windows])
         hearing.future = self._thread.submit(listen, hearing.left)
         return hearing
@@ -279,7 +280,7 @@ class Recogniser:
         """
         rows = self._rows(windows, bucket)
         silence, canvas = [np.zeros(SAMPLE_RATE, np.float32)] * rows, (rows, self.canvas(bucket))
-        heard = self._listening(silence, 1, bucket)(threading.Event())
+        heard = self._listening(silence, 1, bucket, standing)(threading.Event())
         prompts, skipped = _side_by_side([prompt] * rows, [0] * rows if earlier else None)
         arrays = (
             np.zeros(rows, bool),
@@ -305,7 +306,7 @@ class Recogniser:
         return max(part for part in range(1, spare + 1) if candidates % part == 0)
 
     def _listening(
-        self, windows: Sequence[np.ndarray], live: int, bucket: int
+        self, windows: Sequence[np.ndarray], live: int, bucket: int, stand: bool
     ) -> Callable[[threading.Event], Heard]:
         """What hears a batch's windows, of which so many are live; it is compiled already.
 
@@ -318,7 +319,7 @@ class Recogniser:
         length, listener = length_for(decode, bucket), self._listener
         if bucket == WINDOW_SECONDS:
             listener = replace(listener, memory=None)
-        if not has_use_for_head(decode, each):
+        if not has_use_for_head(decode, each, stand):
             listener = replace(listener, head=None)
         at_once = each if jax.default_backend() != "cpu" else 1
         rows = at_once * shards

@@ -26,7 +26,7 @@ from whisfusion_jax.audio.windows import (
 )
 from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.decoding.denoising import FREE
-from whisfusion_jax.decoding.unmasking import Repair, Rule
+from whisfusion_jax.decoding.unmasking import Rule
 from whisfusion_jax.errors import AudioError, WhisfusionError
 from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.parallel.mesh import one_device, row_shards
@@ -38,7 +38,12 @@ from whisfusion_jax.transcription.choice import (
     choose,
     usual_decoder,
 )
-from whisfusion_jax.transcription.decoders import DecoderName, Diffusion, with_earlier
+from whisfusion_jax.transcription.decoders import (
+    DecoderName,
+    with_earlier,
+    writes_around,
+    writes_on,
+)
 from whisfusion_jax.transcription.doubts import (
     better_of,
     doubt_of,
@@ -47,7 +52,7 @@ from whisfusion_jax.transcription.doubts import (
     repeats,
     said_once,
 )
-from whisfusion_jax.transcription.fixing import Known, masked_around
+from whisfusion_jax.transcription.fixing import Known, masked_around, up_to_unsure
 from whisfusion_jax.transcription.hearing import Listener
 from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.prompts import Prompts
@@ -133,9 +138,9 @@ class Transcriber:
                 memory doesn't reach are left out, and without a memory 30 s alone is left.
             initial_prompt: text that each window is written as if it followed: names, spelling,
                 style. Its last 200 tokens count.
-            fix: words that are known, by diffusion: where a window says something like them (or,
-                as "heard=known", the very words that are heard) they stand, and a few tokens around
-                them are written anew.
+            fix: words that are known: where a window says something like them (or, as
+                "heard=known", the very words that are heard) they stand. Masks write a few tokens
+                around them anew; `exact`, and diffusion that repairs, what is unsure behind them.
             word_times: say of each word when it begins and ends; costs one pass over the text.
             strict: refuse damaged recordings; otherwise what is in them is transcribed, and the
                 transcript's `warning` says what is missing.
@@ -186,10 +191,8 @@ class Transcriber:
             raise WhisfusionError("ctc writes what is said: ar and exact translate")
         self._window, self._whole = window or CUT, window or WINDOW_SECONDS
         self._known = tuple(Known.parse(text) for text in fix)
-        if fix and name != "diffusion":
-            raise WhisfusionError("fix: only diffusion writes around words that are known")
-        if fix and isinstance(rule, Repair):
-            raise WhisfusionError("fix: repair writes around nothing")
+        if fix and name not in ("diffusion", "exact"):
+            raise WhisfusionError(f"fix: {name} writes on from no words that are known")
         wishes = Wishes(name, beams, rule, candidates, temperature, stretch, translates=translates)
         chosen = choose(bundle, drafts or bundle, wishes, dtype, mesh)
         prompts = replace(prompts, shortlist=chosen.shortlist)
@@ -332,9 +335,8 @@ class Transcriber:
 
     @property
     def writes_on(self) -> bool:
-        """Whether words may stand that a text is written on from: by a trained denoiser."""
-        decode = self.recogniser.settings.decode
-        return isinstance(decode, Diffusion) and decode.repair is None
+        """Whether words may stand that a text is written on from."""
+        return writes_on(self.recogniser.settings.decode)
 
     def warm_up(
         self,
@@ -364,7 +366,8 @@ class Transcriber:
                     if live and self.writes_on and bucket <= longest:
                         prepare(size, standing=True)
                 if live and self.writes_on:
-                    prepare(1, given=True)
+                    around = writes_around(self.recogniser.settings.decode)
+                    prepare(1, given=around, standing=not around)
 
     def _pieces(self, number: int, ask: Ask) -> Iterator[Piece | Recording]:
         """A recording's windows, then the recording."""
@@ -403,7 +406,8 @@ class Transcriber:
         recording.warning = "; ".join(lost) or None
 
     def _hear(self, pieces: Sequence[Piece]) -> Hearing:
-        return self.recogniser.hear([piece.samples for piece in pieces], pieces[0].bucket)
+        kind = pieces[0].kind
+        return self.recogniser.hear([piece.samples for piece in pieces], kind.bucket, kind.stand)
 
     def _write(self, pieces: Sequence[Piece], heard: Hearing) -> Iterator[Piece]:
         """Write pieces of one bucket; those that can't be right are to be written again."""
@@ -452,7 +456,9 @@ class Transcriber:
         spelled = self._tokenizer, piece.recording.language
         written = segment.tokens, segment.confidences
         known = piece.recording.known
-        given = masked_around(*written, known, *spelled) if known else None
+        around = writes_around(self.recogniser.settings.decode)
+        free = masked_around if around else up_to_unsure
+        given = free(*written, known, *spelled) if known else None
         if given is None:
             return segment
         own = self._speller.given(given, self.recogniser.canvas(piece.bucket))
@@ -463,7 +469,8 @@ class Transcriber:
             [self.prompts.of_recording(piece.recording)],
             [(self._seed, piece.window.start)],
             piece.bucket,
-            [own],
+            given=[own] if around else None,
+            standing=None if around else [own],
             earlier=_earlier([piece]),
         )
         piece.recording.compute_seconds += seconds

@@ -24,11 +24,11 @@ class Ask:
     task: Task | None = None
     """None is the transcriber's own."""
     standing: tuple[int, ...] | None = None
-    """Tokens that its first window's text begins with, to write on from; by diffusion."""
+    """Tokens that its first window's text begins with, to write on from; not by `ar`."""
     earlier: tuple[int, ...] = ()
     """Tokens of a text that it is written as if it followed (`Prompts.earlier`)."""
     fix: tuple[Known, ...] = ()
-    """Words that are known to be said, beside the transcriber's own; by diffusion."""
+    """Words that are known to be said, beside the transcriber's own; not by `ar`."""
     urgent: bool = False
     """Its windows go first."""
     wanted: Callable[[], bool] = _always

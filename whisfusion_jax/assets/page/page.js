@@ -1,4 +1,4 @@
-// Records or takes a file, shows how its text comes about, and has it denoised around an edited word.
+// Records or takes a file, shows how its text comes about, and has it written anew around an edited word.
 
 const RATE = 16000;
 const at = (id) => document.getElementById(id);
@@ -7,7 +7,7 @@ const canvas = at("canvas"), pass = at("pass"), player = at("player");
 let file = null;       // what was given: a Blob
 let samples = null;    // Float32Array at 16 kHz, or null where this browser can't decode it
 let segments = [];     // as the server writes them, words with `probability`, `fixed_at`, `start`, `end`
-let denoises = false;  // whether this server writes around words that are known
+let writesOn = false;  // whether this server writes on from words that are known
 let playing = 0;
 
 function say(text, alarm = false) {
@@ -51,7 +51,7 @@ async function connect() {
   }
   try {
     const [model] = (await ask("v1/models")).data;
-    denoises = model.denoises;
+    writesOn = model.writes_on;
     at("model").textContent = `${model.id}, ${model.decoder}`;
   } catch (error) {
     at("model").textContent = error.message;
@@ -130,7 +130,7 @@ function replay() {
 function took(found) {
   const passes = found.segments.reduce((sum, each) => sum + each.steps, 0);
   at("took").textContent = `${found.seconds.toFixed(1)} s of sound in ${found.compute_seconds.toFixed(2)} s, ${passes} passes`
-    + (denoises ? "; choose a word to correct it" : "");
+    + (writesOn ? "; choose a word to correct it" : "");
 }
 
 async function open(blob) {
@@ -157,7 +157,7 @@ async function open(blob) {
 // A word that is known
 
 function edit(button, s, w) {
-  if (!denoises) return;
+  if (!writesOn) return;
   clearInterval(playing);
   show(steps());
   const field = document.createElement("input");
@@ -178,17 +178,17 @@ function edit(button, s, w) {
     const after = field.value.trim();
     if (!after || after === before) return leave();
     leave();
-    await denoise(s, w, after);
+    await writeAnew(s, w, after);
   });
 }
 
-async function denoise(s, w, after) {
+async function writeAnew(s, w, after) {
   const segment = segments[s], words = segment.words, begin = performance.now();
   // Neighbours say which of several like words is meant.
   const near = [words[w - 1], words[w], words[w + 1]].map((each) => each?.word.trim() ?? "");
   const known = [near.join(" ").trim(), [near[0], after, near[2]].join(" ").trim()].join("=");
   const all = words.filter((each) => each.known).map((each) => each.word.trim());
-  say("denoising");
+  say("writing anew");
   try {
     const part = samples && wav(samples.slice(segment.start * RATE, segment.end * RATE));
     const found = await transcribe(part ?? file, [...all, known]);
