@@ -41,9 +41,14 @@ def test_a_language_that_nobody_reads_is_named(stamps: Path) -> None:
 def test_prompts_are_listed_by_speaker(tmp_path: Path) -> None:
     folder = tmp_path / "fr_CA_f_June" / "digits"
     folder.mkdir(parents=True)
-    (folder / "1.wav").touch()
-    (row,) = prompts(tmp_path)
-    assert (row["language"], row["speaker"]) == ("fr", "fr_CA_f_June")
+    other = tmp_path / "fr" / "digits"
+    other.mkdir(parents=True)
+    for path in (folder / "1.wav", other / "1.gsm", other / "LICENSE"):
+        path.touch()
+    found = prompts(tmp_path)
+    assert [row["speaker"] for row in found] == ["fr", "fr_CA_f_June"]
+    assert {row["language"] for row in found} == {"fr"}
+    assert len({row["split"] for row in found}) == 1
     with pytest.raises(WhisfusionError, match="no directory of prompts"):
         prompts(folder)
 

@@ -41,6 +41,20 @@ def test_spoken_lines_are_listed_and_the_rest_is_left(tmp_path: Path) -> None:
     assert len(read_audio(folder / row["audio"])) == pytest.approx(32_000, rel=0.1)
 
 
+def test_a_directory_of_samples(tmp_path: Path) -> None:
+    game, folder = tmp_path / "es", tmp_path / "out"
+    for each in (game, folder):
+        each.mkdir()
+    (game / "1.ALS").write_bytes(b"\x80\xff" * 11_025)
+    (game / "2.ALS").write_bytes(b"\x80" * 5_000)
+    (game / "3.ALS").symlink_to("1.ALS")
+    (row,) = map(json.loads, unpack_speech(game, folder).read_text().splitlines())
+    assert row == {"audio": "1.wav", "language": "es"}
+    assert len(read_audio(folder / "1.wav")) == pytest.approx(32_000, abs=2)
+    with pytest.raises(WhisfusionError, match="no speech"):
+        unpack_speech(folder, tmp_path)
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"RIFF" + bytes(30))

@@ -135,11 +135,12 @@ def voice_acting(
 ) -> int:
     """Take over the spoken lines of a game, without texts: to be `heard`.
 
-    Flight of the Amazon Queen, freeware (its readme is to be kept with it), as Debian's package
-    flight-of-the-amazon-queen has it: about twenty actors, 264 minutes.
+    Flight of the Amazon Queen: about twenty actors, 264 minutes, English; Drascula: 42 minutes of
+    Spanish, 48 of English. Both freeware (their readmes are to be kept with them), as Debian's
+    packages flight-of-the-amazon-queen, drascula-spanish and drascula have them.
 
     Args:
-        game: Its queen.1c.
+        game: The first one's queen.1c, or the second one's directory es or en.
         name: Of what is written.
         data_dir: Where prepared sets lie.
     """
@@ -168,17 +169,21 @@ def captions(
     return 0
 
 
-def prompts(sounds: tyro.conf.Positional[Path], data_dir: Path = Path("data")) -> int:
-    """Take over telephone prompts (CC BY-SA), without texts: to be `heard`.
+def prompts(
+    sounds: tyro.conf.Positional[Path], name: str | None = None, data_dir: Path = Path("data")
+) -> int:
+    """Take over telephone prompts (CC BY-SA, GPL, BSD), without texts: to be `heard`.
 
-    Of Debian's packages asterisk-core-sounds-es-wav and of fr, it, ru; English ones are test data,
-    and refused. One prompt in eight makes the split `test`.
+    Of Debian's packages asterisk-core-sounds-es-wav and of fr, it, ru, and asterisk-prompt-es-co,
+    asterisk-prompt-fr-armelle, asterisk-prompt-it-menardi-wav; English ones are test data, and
+    refused. One prompt in eight makes the split `test`.
 
     Args:
         sounds: A package's directory usr/share/asterisk/sounds.
+        name: Of what is written; without it prompts_LANGUAGE.
     """
     rows = read_aloud.prompts(sounds)
-    _prepare_rows(rows, rows[0]["source"], data_dir)
+    _prepare_rows(rows, name or rows[0]["source"], data_dir)
     return 0
 
 

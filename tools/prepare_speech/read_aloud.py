@@ -2,7 +2,8 @@
 
 `tuxpaint-stamps-default` has pictures, beside each its caption in many languages (`NAME.txt`, lines
 such as `fr.utf8=...`, English first) and readings of it (`NAME_desc_fr.ogg`). The packages
-`asterisk-core-sounds-LANGUAGE-wav` have a directory of prompts a speaker, such as `fr_CA_f_June`.
+`asterisk-core-sounds-LANGUAGE-wav` have a directory of prompts a speaker, such as `fr_CA_f_June`,
+`asterisk-prompt-*` likewise, or one such as `fr`.
 """
 
 import json
@@ -15,7 +16,8 @@ from typing import Any
 from whisfusion_jax.errors import WhisfusionError
 
 _READING = re.compile(r"(?P<name>.+)_desc_(?P<language>[a-z]{2})\.ogg")
-_SPEAKER = re.compile(r"(?P<language>[a-z]{2})_[A-Z]{2}_[mf]_\w+")
+_SPEAKER = re.compile(r"(?P<language>[a-z]{2})(_[A-Z]{2}_[mf]_\w+)?")
+_SOUNDS = (".wav", ".gsm")
 _TESTED = 8
 """One in so many names is never trained on."""
 
@@ -81,13 +83,16 @@ def prompts(sounds: Path) -> list[dict[str, Any]]:
         language = told["language"]
         if language == "en":
             raise WhisfusionError(f"{speaker}: English prompts are test data here")
-        for path in sorted(speaker.rglob("*.wav")):
+        for path in sorted(speaker.rglob("*")):
+            if path.suffix not in _SOUNDS:
+                continue
+            name = path.relative_to(speaker).with_suffix(".wav")
             rows.append(
                 {
                     "audio": str(path.absolute()),
                     "language": language,
                     "speaker": speaker.name,
-                    "split": split_of(str(path.relative_to(speaker))),
+                    "split": split_of(str(name)),
                     "source": f"prompts_{language}",
                 }
             )
