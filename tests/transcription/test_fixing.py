@@ -14,7 +14,7 @@ from whisfusion_jax.decoding.denoising import FREE
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.text.tokenizer import WhisperTokenizer
 from whisfusion_jax.transcription.decoders import DecoderName
-from whisfusion_jax.transcription.fixing import Known, masked_around, up_to_unsure
+from whisfusion_jax.transcription.fixing import Known, with_known
 
 BUNDLES = Path(whisfusion_jax.__file__).parent / "assets/bundles"
 CLIP = SAMPLES / "LJ001-0018.flac"
@@ -32,10 +32,10 @@ def put(
     tokens = tokenizer.encode(text)
     sure = [0.1 if tokenizer.decode([each]).strip() == unsure else 0.9 for each in tokens]
     known = [Known.parse(fix) for fix in fixes]
-    given = masked_around(tokens, sure, known, tokenizer, language)
-    if given is None:
+    placed = with_known(tokens, sure, known, tokenizer, language)
+    if placed is None:
         return None
-    runs = itertools.groupby(given, lambda each: each == FREE)
+    runs = itertools.groupby(placed.masked(), lambda each: each == FREE)
     return "".join(
         " ·" * len(list(run)) if free else tokenizer.decode(list(run)) for free, run in runs
     )
@@ -71,11 +71,12 @@ def test_what_is_unsure_behind_the_last_is_left_to_whoever_looks_back(
     tokens = tokenizer.encode(" We saw the Lemster boys, and then Cubic was there.")
     known = [Known("Kubrick", "Cubic"), Known("Leominster")]
     for sure, left in ((0.1, ""), (0.9, " was there.")):
-        begun = up_to_unsure(tokens, [sure] * len(tokens), known, tokenizer, "en")
-        assert begun is not None
+        placed = with_known(tokens, [sure] * len(tokens), known, tokenizer, "en")
+        assert placed is not None
+        begun = placed.begun()
         assert begun.pop() == FREE
         assert tokenizer.decode(begun) == f" We saw the Leominster boys, and then Kubrick{left}"
-    assert up_to_unsure(tokens, [0.1] * len(tokens), [Known("Bath")], tokenizer, "en") is None
+    assert with_known(tokens, [0.1] * len(tokens), [Known("Bath")], tokenizer, "en") is None
 
 
 def test_scripts_without_blanks(tokenizer: WhisperTokenizer) -> None:

@@ -48,53 +48,40 @@ class Known:
         return cls(known.strip(), heard.strip() if equals else None)
 
 
-def masked_around(
+@dataclass(frozen=True)
+class Placed:
+    """A text with known words in their places."""
+
+    tokens: list[int]
+    last: int
+    """Where the last known word ends."""
+    doubted: np.ndarray
+    """[tokens] bool: unsure, and near a known word."""
+
+    def masked(self) -> list[int]:
+        """With FREE for what is doubted."""
+        pairs = zip(self.tokens, self.doubted.tolist(), strict=True)
+        return [FREE if doubted else token for token, doubted in pairs]
+
+    def begun(self) -> list[int]:
+        """Up to what is doubted behind the last known word, and FREE."""
+        behind = np.flatnonzero(self.doubted[self.last :])
+        return [*self.tokens[: self.last + behind[0] if len(behind) else None], FREE]
+
+
+def with_known(
     tokens: Sequence[int],
     confidences: Sequence[float],
     known: Sequence[Known],
     tokenizer: WhisperTokenizer,
     language: str | None,
-) -> list[int] | None:
-    """A text with known words in their places, FREE for what is unsure near them; None without any.
+) -> Placed | None:
+    """Put known words where a text says something like them; None if it says nothing like any.
 
     Args:
         tokens: what was written,
         confidences: and how sure.
         language: a code; None for English.
-    """
-    found = _with_known(tokens, confidences, known, tokenizer, language)
-    if found is None:
-        return None
-    canvas, _, doubted = found
-    return [FREE if free else token for token, free in zip(canvas, doubted.tolist(), strict=True)]
-
-
-def up_to_unsure(
-    tokens: Sequence[int],
-    confidences: Sequence[float],
-    known: Sequence[Known],
-    tokenizer: WhisperTokenizer,
-    language: str | None,
-) -> list[int] | None:
-    """A text up to what is unsure behind the last known word, and FREE; as `masked_around`."""
-    found = _with_known(tokens, confidences, known, tokenizer, language)
-    if found is None:
-        return None
-    canvas, last, doubted = found
-    behind = np.flatnonzero(doubted[last:])
-    return [*canvas[: last + behind[0] if len(behind) else None], FREE]
-
-
-def _with_known(
-    tokens: Sequence[int],
-    confidences: Sequence[float],
-    known: Sequence[Known],
-    tokenizer: WhisperTokenizer,
-    language: str | None,
-) -> tuple[list[int], int, np.ndarray] | None:
-    """A text with known words in their places, where the last ends, and which tokens are doubted.
-
-    These are unsure, and near a known word.
     """
     spans = word_spans(tokens, tokenizer, language)
     texts = [tokenizer.decode(tokens[begin:end]) for begin, end in spans]
@@ -114,7 +101,7 @@ def _with_known(
     places = np.flatnonzero(sure == _KNOWN)
     far = np.abs(np.arange(len(sure))[:, None] - places).min(axis=1)
     doubted = (far <= _AROUND) & (sure < _SURE)
-    return [token for token, _ in canvas], int(places[-1]) + 1, doubted
+    return Placed([token for token, _ in canvas], int(places[-1]) + 1, doubted)
 
 
 def _places(known: Sequence[Known], texts: Sequence[str]) -> Iterator[tuple[int, int, str]]:

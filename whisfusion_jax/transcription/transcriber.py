@@ -52,7 +52,7 @@ from whisfusion_jax.transcription.doubts import (
     repeats,
     said_once,
 )
-from whisfusion_jax.transcription.fixing import Known, masked_around, up_to_unsure
+from whisfusion_jax.transcription.fixing import Known, with_known
 from whisfusion_jax.transcription.hearing import Listener
 from whisfusion_jax.transcription.pieces import Piece, Recording
 from whisfusion_jax.transcription.prompts import Prompts
@@ -456,11 +456,11 @@ class Transcriber:
         spelled = self._tokenizer, piece.recording.language
         written = segment.tokens, segment.confidences
         known = piece.recording.known
-        around = writes_around(self.recogniser.settings.decode)
-        free = masked_around if around else up_to_unsure
-        given = free(*written, known, *spelled) if known else None
-        if given is None:
+        placed = with_known(*written, known, *spelled) if known else None
+        if placed is None:
             return segment
+        around = writes_around(self.recogniser.settings.decode)
+        given = placed.masked() if around else placed.begun()
         own = self._speller.given(given, self.recogniser.canvas(piece.bucket))
         if own is None:
             return segment
