@@ -8,6 +8,7 @@ python eval.py --wordless 100
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
@@ -19,7 +20,7 @@ from whisfusion_jax.data.manifest import Utterance, read_manifest
 from whisfusion_jax.data.sources import Prepared, Wordless
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.report import Report, make_report
-from whisfusion_jax.evaluation.steps import draw_curve, measure_curve, print_curve
+from whisfusion_jax.evaluation.steps import Way, draw_curve, measure_curve, print_curve
 from whisfusion_jax.progress import progress_bar
 from whisfusion_jax.transcription.transcriber import Source, Transcriber
 
@@ -45,7 +46,8 @@ def evaluate(
         data: Instead, a directory of a prepared TFDS set with audio and text.
         split: Of a corpus, without it all; of a prepared set, without it test.
         wordless: Instead, so many clips of silence, noise and tones: in how many is no text?
-        curve: Measure errors against steps over many rules, and draw them here (.png, .svg).
+        curve: Measure errors against steps over many rules and all decoders, and draw them here
+            (.png, .svg).
         json: Write the report here as well.
         worst: How many of the worst utterances to show.
     """
@@ -55,7 +57,8 @@ def evaluate(
     utterances, sources = test_set(manifest, corpus, data, split)
     if curve is not None:
         points = measure_curve(
-            lambda rule: score_all(decoding.transcriber(rule), utterances, sources)
+            lambda way: score_all(writer(decoding, way), utterances, sources),
+            drafts=decoding.transcriber().bundle.config.ctc is not None,
         )
         print_curve(points, Console())
         draw_curve(points, curve)
@@ -88,6 +91,13 @@ def test_set(
         [Utterance(f"{data} {n}", each.text, each.language) for n, each in enumerate(examples)],
         [each.samples for each in examples],
     )
+
+
+def writer(decoding: Decoding, way: Way) -> Transcriber:
+    """By a decoder, or by diffusion with a rule."""
+    if isinstance(way, str):
+        return replace(decoding, decoder=way).transcriber()
+    return replace(decoding, decoder="diffusion").transcriber(way)
 
 
 def score_all(
