@@ -14,6 +14,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from whisfusion_jax.bundle import Bundle
 from whisfusion_jax.cli import Decoding, keep_compiled_programs, run
 from whisfusion_jax.data.corpora import read_corpus
 from whisfusion_jax.data.manifest import Utterance, read_manifest
@@ -21,6 +22,7 @@ from whisfusion_jax.data.sources import Prepared, Wordless
 from whisfusion_jax.errors import WhisfusionError
 from whisfusion_jax.evaluation.report import Report, make_report
 from whisfusion_jax.evaluation.steps import Way, draw_curve, measure_curve, print_curve
+from whisfusion_jax.hub import find_bundle, find_drafts
 from whisfusion_jax.progress import progress_bar
 from whisfusion_jax.transcription.transcriber import Source, Transcriber
 
@@ -58,7 +60,7 @@ def evaluate(
     if curve is not None:
         points = measure_curve(
             lambda way: score_all(writer(decoding, way), utterances, sources),
-            drafts=decoding.transcriber().bundle.config.ctc is not None,
+            drafts=repairs(decoding),
         )
         print_curve(points, Console())
         draw_curve(points, curve)
@@ -91,6 +93,12 @@ def test_set(
         [Utterance(f"{data} {n}", each.text, each.language) for n, each in enumerate(examples)],
         [each.samples for each in examples],
     )
+
+
+def repairs(decoding: Decoding) -> bool:
+    """Whether a head drafts, and what mends its draft reads as Whisper does."""
+    config = Bundle.open(find_drafts(decoding.bundle) or find_bundle(decoding.bundle)).config
+    return config.ctc is not None and not (config.denoiser and config.denoiser.sees_all)
 
 
 def writer(decoding: Decoding, way: Way) -> Transcriber:
